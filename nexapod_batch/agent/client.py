@@ -59,7 +59,7 @@ class RefusedError(TryAgainError):
             str(parts["detail"] or f"the coordinator answered {reply.status}"), got=parts.get("got"),
             wanted=parts.get("wanted"), hint=parts.get("hint"),
         )  # fmt: skip
-        self.status = reply.status
+        self.status, self.headers = reply.status, reply.headers
         self.retry_after = _seconds(reply.headers.get("retry-after", ""))
 
 
@@ -104,14 +104,16 @@ class Client:
         self._connection: http.client.HTTPConnection | None = None
         self.ahead_s = 0.0  # of the server's clock, before ours
 
-    def post(self, path: str, body: bytes, *, patience_s: float = 0.0) -> bytes:
+    def post(
+        self, path: str, body: bytes, *, patience_s: float = 0.0, more: dict[str, str] | None = None
+    ) -> bytes:
         """Return what the coordinator answers; RefusedError where it refuses, UnreachableError where it is not there.
 
         Raises:
             RefusedError: The coordinator refused.
 
         """
-        reply = self.ask("POST", path, body, patience_s=patience_s)
+        reply = self.ask("POST", path, body, patience_s=patience_s, more=more)
         if reply.status >= 300:
             raise RefusedError(reply)
         return reply.body

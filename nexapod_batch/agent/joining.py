@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 from msgspec import DecodeError
 from msgspec import json as msgjson
 
-from nexapod_batch.agent.client import Client, check_url
+from nexapod_batch.agent.client import Client, RefusedError, check_url
 from nexapod_batch.agent.home import AgentHome, AgentSettings
 from nexapod_batch.agent.worker import AgentWorker
 from nexapod_batch.errors import UnreachableError, UsageError, VerificationError
 from nexapod_batch.hardware import machine
 from nexapod_batch.local_nodes import gpu_status
+from nexapod_batch.mesh import puzzle
 from nexapod_batch.mesh.messages import Joined, Registration
 from nexapod_batch.model.hardware import Offer, tier_of
 from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from nexapod_batch.trust.dsse import Signer
@@ -46,10 +48,13 @@ class Wish:
         self.gpus, self.gpu_slots, self.tier, self.token = gpus, gpu_slots, tier, token
 
 
-def join(folder: Path, url: str, pin: str, wish: Wish) -> tuple[AgentHome, Joined]:
+def join(
+    folder: Path, url: str, pin: str, wish: Wish, tell: Callable[[str], None] = lambda _: None
+) -> tuple[AgentHome, Joined]:
     """Offer this machine to a coordinator; return where the node is kept, and what the coordinator answered.
 
-    `folder` holds a folder for each node that joined from here. The same key joins again under the same name.
+    `tell` hears what takes time. `folder` holds a folder for each node that joined from here. The same key joins again
+    under the same name.
 
     Raises:
         UsageError: URL, fingerprint, name, or what is offered of this machine, cannot be.
@@ -71,7 +76,7 @@ def join(folder: Path, url: str, pin: str, wish: Wish) -> tuple[AgentHome, Joine
         mem_mib=mem_mib, gpus=len(offer.gpus) * wish.gpu_slots, owner=wish.owner,
         folder=str(home.inputs), token=wish.token.partition(".")[0],
     )  # fmt: skip
-    joined = _ask(url, pin, signer, asked)
+    joined = _ask(url, pin, signer, asked, tell)
     settings = AgentSettings(
         name=joined.name, url=url, pin=pin, coordinator_key=joined.coordinator_key, owner=joined.owner, tier=tier,
         cpus=cpus, mem_mib=mem_mib, gpus=offer.gpus, gpu_slots=wish.gpu_slots, code=joined.code,
@@ -108,10 +113,24 @@ def _known(folder: Path, short: str) -> list[str]:
     return [name for name in names if re.fullmatch(re.escape(short) + r"-[0-9a-f]{6}", name)]
 
 
-def _ask(url: str, pin: str, signer: Signer, asked: Registration) -> Joined:
+def _registered(client: Client, body: bytes, tell: Callable[[str], None]) -> bytes:
+    """Return the answer to a registration; where many ask, the work that it costs is done once."""
+    try:
+        return client.post("/v1/nodes", body)
+    except RefusedError as error:
+        bits, _, challenge = error.headers.get(puzzle.CHALLENGE, "").partition(" ")
+        if not (bits.isascii() and bits.isdigit() and challenge):
+            raise
+        whole = 1 << int(bits[:3])
+        tell(f"many nodes ask to join: solving a puzzle of about {whole} hashes")
+        number = puzzle.solve(challenge, int(bits[:3]), lambda tried: tell(f"{tried} of about {whole} hashes"))
+    return client.post("/v1/nodes", body, more={puzzle.ANSWER: f"{challenge} {number}"})
+
+
+def _ask(url: str, pin: str, signer: Signer, asked: Registration, tell: Callable[[str], None]) -> Joined:
     client = Client(url, pin, signer)
     try:
-        data = client.post("/v1/nodes", msgjson.encode(asked))
+        data = _registered(client, msgjson.encode(asked), tell)
     finally:
         client.close()
     try:

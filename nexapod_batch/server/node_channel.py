@@ -58,6 +58,7 @@ class NodeChannel:
         self._bell: asyncio.Task[None] | None = None
         self.by_key = Buckets(_RATE, _BURST)
         self.polls = 0  # waiting now
+        self.verified = 0  # signatures that were looked at, good or not
 
     async def node(self, key_id: str) -> Node | None:
         """Return the node with a key; None where there is none."""

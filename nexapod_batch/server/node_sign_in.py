@@ -79,6 +79,7 @@ def claims(request: Request, service: Service) -> Signed:
 
 def verify(request: Request, service: Service, signed: Signed, public: bytes) -> None:
     """Raise RequestError unless a key signed this request, and it comes for the first time."""
+    service.channel.verified += 1
     digest = request.headers.get("content-digest", "")
     target = request.scope["raw_path"].decode("latin-1")
     query = request.scope["query_string"].decode("latin-1")

@@ -13,6 +13,7 @@ from nexapod_batch.server.database_threads import DatabaseThreads
 from nexapod_batch.server.limits import Buckets
 from nexapod_batch.server.node_channel import NodeChannel
 from nexapod_batch.server.passes import Passes
+from nexapod_batch.server.puzzles import Puzzles
 from nexapod_batch.server.refusals import Refusals
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Service:
         burst = max(1, round(8 * options.rate))
         self.by_address, self.by_token = Buckets(options.rate, burst), Buckets(options.rate, burst)
         self.channel = NodeChannel(paths.home, self.read)
+        self.puzzles = Puzzles()
         self.started_at = time.time()
         self.ending = asyncio.Event()
         self.waiting = 0  # questions that wait for the end of a job

@@ -55,7 +55,7 @@ def join(
         name=name, owner=owner, cpus=cpus, mem_mib=mebibytes(mem), gpus=gpus, gpu_slots=gpu_slots, tier=tier,
         token=token,
     )  # fmt: skip
-    home, joined = join_coordinator(paths().home / "agent", url, fingerprint, wish)
+    home, joined = join_coordinator(paths().home / "agent", url, fingerprint, wish, note)
     key = home.signer().key_id
     document: Document = {"node": joined.name, "state": joined.state, "code": joined.code, "url": url}
     document |= {"owner": joined.owner, "key": key, "folder": str(home.folder)}

@@ -11,7 +11,7 @@ import msgspec
 from nexapod_batch.coordinator.nodes import joining, registry
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.errors import UsageError
-from nexapod_batch.mesh import messages, signatures
+from nexapod_batch.mesh import messages, puzzle, signatures
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Answer, Joined, Message, Registration, WorkCall
 from nexapod_batch.model.networks import network_of
@@ -48,6 +48,8 @@ async def register(call: Call) -> Joined:
     public = _public(asked)
     if signed.key_id != key_id(public):
         raise RequestError(problems.SIGN_IN, "the request is signed by another key", got=signed.key_id)
+    if not asked.token:
+        _check_puzzle(call, address, signed.key_id)
     node_sign_in.verify(request, service, signed, public)
     trusted = False
     if asked.token:
@@ -60,6 +62,21 @@ async def register(call: Call) -> Joined:
     service.channel.forget_keys()
     service.passes.wake()
     return joined
+
+
+def _check_puzzle(call: Call, address: str, key: str) -> None:
+    """Raise RequestError unless a registration without a token is one of few, or did the work that many cost."""
+    puzzles, headers = call.service.puzzles, call.request.headers
+    bits = puzzles.bits(address)
+    challenge, _, number = headers.get(puzzle.ANSWER, "").partition(" ")
+    if bits and not puzzles.is_answer(challenge, number, address, key):
+        raise RequestError(
+            problems.TOO_MANY, "so many nodes ask to join that each has to do some work first",
+            wanted=f"a number that solves the challenge of {bits} bits in the header {puzzle.CHALLENGE}",
+            hint="nexapod-batch node join does it; with a join token there is none",
+            headers={puzzle.CHALLENGE: f"{bits} {puzzles.challenge(address, key)}"},
+        )  # fmt: skip
+    puzzles.count(address)
 
 
 def _may_join(c: Coordinator, token: str) -> bool:
