@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
 
-__all__ = ["SCHEME", "JobSource", "is_job_source", "is_remote", "parse_job_source", "scheme_of", "with_numbers"]
+__all__ = [
+    "SCHEME", "JobSource", "is_job_source", "is_listing", "is_remote", "parse_job_source", "scheme_of", "with_numbers",
+]  # fmt: skip
 
 #: How such a source begins.
 SCHEME = "job:"
@@ -44,6 +46,11 @@ def scheme_of(source: str) -> str:
 def is_remote(source: str) -> bool:
     """Say whether the source of a pinned input is a URL: files of this machine stand there by their path."""
     return bool(scheme_of(source))
+
+
+def is_listing(source: str) -> bool:
+    """Say whether a URL stands for all that a pattern takes; `?` begins a query, as in any URL."""
+    return is_remote(source) and bool({"*", "["} & set(source.partition("?")[0]))
 
 
 def parse_job_source(source: str) -> JobSource:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["EXTRAS", "Opened", "Source", "SourceError", "SourceSettings"]
+__all__ = ["EXTRAS", "LISTING", "ListingSource", "Opened", "Source", "SourceError", "SourceSettings"]
 
 #: Extras of this package that bring what a scheme needs.
 EXTRAS: Mapping[str, str] = {"s3": "s3"}
+#: Schemes whose sources are `ListingSource`s.
+LISTING = frozenset({"s3"})
 
 
 class SourceError(DescriptorError):
@@ -71,6 +73,25 @@ class Source(Protocol):
             SourceError: It is not there, or not to be had by us.
             UnreachableError: Nobody answers, or not now.
             OSError: The connection broke; so may the blocks raise it.
+
+        """
+        ...
+
+
+class ListingSource(Source, Protocol):
+    """One that can say what there is."""
+
+    def listed(self, url: str, limit: int, settings: SourceSettings) -> list[tuple[str, str]]:
+        """Return the URL of each file that a pattern takes, and its name as the pattern spells it, sorted.
+
+        Args:
+            url: With `*`, `**` or `[...]` in its path.
+            limit: How many there may be.
+            settings: What is allowed.
+
+        Raises:
+            SourceError: There are none, too many, or one whose name is no plain path.
+            UnreachableError: Nobody answers, or not now.
 
         """
         ...

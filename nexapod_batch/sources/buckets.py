@@ -61,6 +61,8 @@ def named_errors(url: str) -> Iterator[None]:
     except PreconditionError as error:
         raise ConnectionError("it was changed while it was read") from error
     except BaseError as error:
+        if "NoSuchBucket" in str(error):  # of a listing, which knows no missing object
+            raise SourceError(f"{url} does not exist", got="no such bucket") from error
         hint = "look at AWS_ENDPOINT_URL and at the network, then try again"
         raise UnreachableError(f"{url} cannot be reached now", got=one_line(error), hint=hint) from error
 

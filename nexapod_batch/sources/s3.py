@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 
-from nexapod_batch.sources import Opened
+from nexapod_batch.files.output_files import matches
+from nexapod_batch.sources import Opened, SourceError
 from nexapod_batch.sources.buckets import named_errors, one_line, open_store
+from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["S3Source"]
 
 _BLOCK = 4 << 20
+#: Keys that a pattern looks through, at most.
+_LOOKED_AT = 100_000
+_GLOB = re.compile(r"[*\[]")
 
 
 class S3Source:
@@ -59,6 +65,36 @@ class S3Source:
                 options["range"] = {"offset": at}
             answer = obstore.get(store, key, options=options)
             yield Opened(at, meta["size"], tag, _blocks(answer))
+
+
+    def listed(self, url: str, limit: int, settings: SourceSettings) -> list[tuple[str, str]]:
+        """Return what a pattern takes of a bucket; what has the pattern's fixed folders is looked at, and no more.
+
+        Raises:
+            SourceError: There are none, too many, or a key that is no plain path.
+
+        """
+        parts = urlsplit(url)
+        pattern = unquote(parts.path.lstrip("/"))
+        fixed = _GLOB.split(pattern, maxsplit=1)[0].rpartition("/")[0]
+        found: list[str] = []
+        seen = 0
+        with named_errors(url):
+            for page in obstore.list(open_store(parts.netloc, settings.environ), fixed or None, chunk_size=1000):
+                seen += len(page)
+                found += [key for key in (str(entry["path"]) for entry in page) if matches(key, pattern)]
+                if seen > _LOOKED_AT or len(found) > limit:
+                    raise SourceError(
+                        f"{url} takes too many objects, or looks through too many",
+                        got=f"{len(found)} objects so far, of {seen} keys", wanted=f"at most {limit}, of {_LOOKED_AT}",
+                        hint="name folders that have fewer, or pack the files into one",
+                    )  # fmt: skip
+        if not found:
+            raise SourceError(f"{url} takes no object", got=f"{seen} keys were looked at", wanted="at least one")
+        for key in found:
+            if not safe_name(key):
+                raise SourceError(f"{url} takes a key that is no plain path", got=ascii(key)[:200])
+        return [(f"s3://{parts.netloc}/{quote(key)}", key) for key in sorted(found)]
 
 
 def _blocks(answer: obstore.GetResult) -> Iterator[bytes]:

@@ -17,6 +17,9 @@ import pytest
 from homes import Home, ended
 from obstore.store import S3Store
 
+from nexapod_batch.sources import SourceError, SourceSettings
+from nexapod_batch.sources.s3 import S3Source
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -103,6 +106,52 @@ def test_what_is_refused(home: Home, endpoint: dict[str, str], bucket: S3Store, 
     assert done.code == 65
     assert wanted in done.err
     assert home.jobs() == []
+
+
+def test_a_pattern_takes_objects(home: Home, endpoint: dict[str, str], bucket: S3Store) -> None:
+    """Each is pinned, and put in the target folder under what the pattern leaves open of its name."""
+    for key in ("set/a/1.npy", "set/a/b c.npy", "set/b/2.npy", "set/b/2.txt"):
+        obstore.put(bucket, key, key.encode())
+    command = "cat in/*/*.npy > out"
+    text = JOB.replace("sha256sum < in > out", command) + '[[inputs]]\nsource = "s3://data/set/**/*.npy"\ntarget = "in"\n'
+    done = home.call("submit", home.descriptor(text), "--wait", env=endpoint)
+    assert done.code == 0, done.err
+    assert "inputs[0] is 3 files, as they are today" in done.err
+    assert (home.path / "results/1/0/out").read_text() == "set/a/1.npyset/a/b c.npyset/b/2.npy"
+    assert home.call("verify", 1).code == 0
+
+
+@pytest.mark.parametrize(("source", "more", "code", "wanted"), [
+    ("s3://data/none/*.npy", 'target = "in"\n', 65, "takes no object"),
+    ("s3://data/deep/*", "", 65, "wanted the folder that the files are put in"),
+    ("s3://data/deep/*", f'target = "in"\nsha256 = "{"0" * 64}"\n', 65, "the source may be several files"),
+    ("https://host.example/*.npy", 'target = "in"\n', 65, "https:// cannot be listed"),
+    ("s3://nowhere/*", 'target = "in"\n', 65, "does not exist"),
+])  # fmt: skip
+def test_patterns_that_are_refused(
+    home: Home, endpoint: dict[str, str], bucket: S3Store, source: str, more: str, code: int, wanted: str
+) -> None:
+    """At submit, with the reason; nothing is stored."""
+    assert bucket is not None
+    text = f'{JOB}[[inputs]]\nsource = "{source}"\n{more}'
+    done = home.call("submit", home.descriptor(text), env=endpoint)
+    assert (done.code, wanted in done.err) == (code, True), done.err
+    assert home.jobs() == []
+
+
+def test_a_listing_is_bounded(endpoint: dict[str, str], bucket: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many objects are told as soon as they are seen, and so are too many keys that are looked through."""
+    for name, value in endpoint.items():
+        monkeypatch.setenv(name, value)
+    for number in range(5):
+        obstore.put(bucket, f"many/{number}", b"x")
+    settings = SourceSettings(environ=endpoint)
+    assert len(S3Source().listed("s3://data/many/*", 5, settings)) == 5
+    with pytest.raises(SourceError, match="takes too many objects"):
+        S3Source().listed("s3://data/many/*", 4, settings)
+    monkeypatch.setattr("nexapod_batch.sources.s3._LOOKED_AT", 4)
+    with pytest.raises(SourceError, match="looks through too many"):
+        S3Source().listed("s3://data/many/0*", 4, settings)
 
 
 def test_nobody_answers(home: Home) -> None:

@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 from nexapod_batch.errors import PluginError
 from nexapod_batch.model.job import Input
-from nexapod_batch.model.job_source import scheme_of
+from nexapod_batch.model.job_source import is_listing, scheme_of
 from nexapod_batch.model.placeholders import literal
-from nexapod_batch.sources import EXTRAS
+from nexapod_batch.sources import EXTRAS, LISTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from nexapod_batch.schema.kinds import Report
 
 __all__ = ["read"]
+
+
+def _several(text: str, target: str | None, given: str | None, where: str, report: Report) -> Sequence[Input]:
+    """Return an input that stands for what a pattern takes, which is listed at submit."""
+    if scheme_of(text) not in LISTING:
+        report.add(f"{where}.source", f"{scheme_of(text)}:// cannot be listed", got=text, wanted="a URL for each file")
+        return ()
+    if target is None:
+        report.add(f"{where}.target", "missing", wanted="the folder that the files are put in")
+        return ()
+    if given is not None:
+        report.add(f"{where}.sha256", "the source may be several files", wanted="no sha256")
+    return [Input(source=text, target=target, sha256="")]
 
 
 def read(text: str, target: str | None, given: str | None, where: str, report: Report) -> Sequence[Input]:
@@ -39,6 +52,8 @@ def read(text: str, target: str | None, given: str | None, where: str, report: R
     if refusal:
         report.add(f"{where}.source", refusal, got=text, wanted=f"{scheme}://host/path")
         return ()
+    if is_listing(text):
+        return _several(text, target, given, where, report)
     name = unquote(urlsplit(text).path.rstrip("/").rpartition("/")[2])
     if target is None and not name:
         report.add(f"{where}.target", "missing", wanted="the name that the file is to have")

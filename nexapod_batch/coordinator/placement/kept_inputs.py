@@ -36,30 +36,40 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
     if not inputs:
         return
     own_folder(c.paths.inputs, below=c.paths.home)
-    for job_input in inputs:
-        kept = c.paths.inputs / job_input.sha256
-        if kept.exists():
-            continue
-        if is_remote(job_input.source):
-            fetch_input(c, job_input, Silent())
-            continue
-        partial = kept.with_name(f".{job_input.sha256}.{os.getpid()}")
-        try:
-            found = _copy(*_origin(c, folder, job_input), partial)
-        except OSError as error:
+    copies: dict[Path, Path] = {}  # where each is kept -> the copy that is to be named so
+    try:
+        for job_input in inputs:
+            kept = c.paths.inputs / job_input.sha256
+            if kept in copies or kept.exists():
+                continue
+            if is_remote(job_input.source):
+                fetch_input(c, job_input, Silent())
+                continue
+            copies[kept] = kept.with_name(f".{job_input.sha256}.{os.getpid()}")
+            _keep_one(c, folder, job_input, copies[kept])
+        sync_files(copies.values())  # together: one after the other, thousands of small files wait for the disk each
+        for kept, partial in copies.items():
+            partial.replace(kept)
+    except BaseException:
+        for partial in copies.values():
             partial.unlink(missing_ok=True)
-            if error.errno in FULL:
-                raise TryAgainError(
-                    "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
-                ) from error
-            what = f"input {job_input.source} cannot be read"
-            raise DescriptorError(what, got=error.strerror, wanted="a file") from error
-        if found != job_input.sha256:
-            partial.unlink()
-            what = f"input {job_input.source} changed while it was read"
-            raise DescriptorError(what, got=found, wanted=job_input.sha256)
-        sync_files([partial])
-        partial.replace(kept)
+        raise
+
+
+def _keep_one(c: Coordinator, folder: Path, job_input: Input, partial: Path) -> None:
+    """Copy one input, and see that it is the one that was pinned."""
+    try:
+        found = _copy(*_origin(c, folder, job_input), partial)
+    except OSError as error:
+        if error.errno in FULL:
+            raise TryAgainError(
+                "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
+            ) from error
+        what = f"input {job_input.source} cannot be read"
+        raise DescriptorError(what, got=error.strerror, wanted="a file") from error
+    if found != job_input.sha256:
+        what = f"input {job_input.source} changed while it was read"
+        raise DescriptorError(what, got=found, wanted=job_input.sha256)
 
 
 def _origin(c: Coordinator, folder: Path, job_input: Input) -> tuple[Path, str]:
