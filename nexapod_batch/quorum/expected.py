@@ -138,6 +138,8 @@ class Expected:
 
     def _gpus(self, statement: Statement) -> Reason | None:
         """Compare the GPUs that it had with how many were asked for, each once."""
+        if not statement.gpus:
+            return None
         asked = self._job.resources
         number, different = len(statement.gpus), len({gpu.uuid for gpu in statement.gpus})
         if number > asked.gpus * (asked.nodes or 1) or different < number:
@@ -177,7 +179,9 @@ class Expected:
 
     def _figures(self, statement: Statement) -> Reason | None:
         """Hold what was measured to what can be."""
-        size = sum(subject.size or 0 for subject in statement.subjects)
+        size = 0
+        for subject in statement.subjects:
+            size += subject.size or 0
         if statement.outcome is Outcome.OK and not statement.manifest and self._job.outputs and size > self._max_bytes:
             return Reason(code=Code.OUTPUTS_TOO_LARGE)
         if not statement.manifest and size > statement.output_bytes:
@@ -214,8 +218,8 @@ def _place(statement: Statement, place: Place) -> Reason | None:
 
 def _only_stdout(statement: Statement) -> Reason | None:
     """Compare the one output of a job that declares none, or of a replica that did not end well."""
-    (output, *more) = statement.subjects
-    if more or statement.manifest or output.name != "stdout" or output.normalized is not None:
+    output = statement.subjects[0]
+    if len(statement.subjects) > 1 or statement.manifest or output.name != "stdout" or output.normalized is not None:
         return Reason(code=Code.ONLY_STDOUT)
     if output.sha256 != statement.stdout_sha256:
         return Reason(code=Code.STDOUT_DIGESTS_DIFFER)

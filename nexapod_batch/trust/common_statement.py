@@ -28,7 +28,7 @@ from nexapod_batch.trust.statement import (
 )
 from nexapod_batch.trust.statement_encoder import encode
 
-__all__ = ["read_common"]
+__all__ = ["prepare", "read_common"]
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _MS = timedelta(milliseconds=1)
@@ -67,6 +67,11 @@ def read_common(payload: bytes) -> Statement | None:
         vote_of_subjects(subjects), machine=where,
         program=None if program is None else Program(program, path, program_sha256),
     )  # fmt: skip
+
+
+def prepare() -> None:
+    """Make the pattern now, which takes some milliseconds: before helpers are forked that would each make it."""
+    _pattern()
 
 
 def _number(text: str) -> int | None:

@@ -21,7 +21,7 @@ from nexapod_batch.trust.statement_decoder import decode
 from nexapod_batch.trust.statement_rules import is_hex, is_key_id, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from nexapod_batch.trust.statement import Statement
 
@@ -110,16 +110,17 @@ def open_statement(sealed: bytes, delegation: bytes | None, keys: Mapping[str, b
     return opened, statement
 
 
-def not_covered(given: Delegation, statement: Statement) -> str:
+def not_covered(given: Delegation, statement: Statement, nonces: Container[str] | None = None) -> str:
     """Return the code of what is beyond a delegation in a statement, or "".
 
-    That the subkey signed it is the caller's check.
+    That the subkey signed it is the caller's check. `nonces` are those of the delegation as a set, for who compares
+    many statements with it.
     """
     if statement.builder != given.node:
         return Code.DELEGATED_BY_OTHER_NODE
     if statement.job_digest != given.job:
         return Code.DELEGATED_FOR_OTHER_JOB
-    if statement.nonce not in given.nonces:
+    if statement.nonce not in (given.nonces if nonces is None else nonces):
         return Code.DELEGATED_FOR_OTHER_LAUNCH
     if statement.started_ms > given.not_after * 1000 and statement.outcome not in _NEVER_RAN:
         return Code.DELEGATION_ENDED

@@ -23,6 +23,7 @@ from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.spool.segment_reader import KEEP, MAX_LINE, Block, beginning, blocks
 from nexapod_batch.trust import nesting
+from nexapod_batch.trust.common_statement import prepare
 from nexapod_batch.trust.dsse import open_envelope, open_single
 from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
@@ -177,6 +178,8 @@ def read_all(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]]) -> I
     """
     size = sum(block.end - block.start for block, _ in blocks_with_keys)
     helpers = helpers_for(size, _MANY)
+    if helpers:
+        prepare()
     return side_by_side(lambda each: read_block(*each), blocks_with_keys, list[Line], helpers)
 
 

@@ -7,6 +7,8 @@ import zlib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Struct
+
 from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
 from nexapod_batch.coordinator.evidence.stored_statements import Packer
 from nexapod_batch.errors import CorruptStoreError
@@ -59,7 +61,7 @@ def other_policy_sha256(job: Job, outputs: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(canonical({"outputs": list(outputs), "quorum": to_document(job)["quorum"]})).hexdigest()
 
 
-class MadeVerdict(NamedTuple):
+class MadeVerdict(Struct, frozen=True, array_like=True):
     """A verdict that is signed, and not stored yet."""
 
     entry: bytes  # of the ledger
@@ -67,7 +69,7 @@ class MadeVerdict(NamedTuple):
     signature: bytes
 
 
-class Reached(NamedTuple):
+class Reached(Struct, frozen=True):
     """A verdict on a task: all that is signed of it beside the statements that it was reached from."""
 
     task: int

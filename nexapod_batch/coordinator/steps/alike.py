@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from nexapod_batch.lifecycle import Execution
 
 if TYPE_CHECKING:
@@ -65,10 +67,10 @@ class Alike(NamedTuple):
         judged = [
             (replica.id, worth) for replica, worth in zip(replicas, self.worth, strict=True) if worth is not None
         ]
-        judgement = self.judgement._replace(task=task.idx, judged=judged)
+        judgement = replace(self.judgement, task=task.idx, judged=judged)
         if self.reached is None:
             return judgement, None
         answer = replicas[0].vote
         if answer is None or not self.reached.answer:
-            return judgement, self.reached._replace(task=task.idx)
-        return judgement, self.reached._replace(task=task.idx, answer=answer.hex())
+            return judgement, replace(self.reached, task=task.idx)
+        return judgement, replace(self.reached, task=task.idx, answer=answer.hex())

@@ -249,17 +249,24 @@ def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:
     return dict([next(iter(keys_of(c, node).items()))])
 
 
+class _Given(Struct, frozen=True):
+    """What a node let the key of a launch say."""
+
+    delegation: Delegation
+    nonces: frozenset[str]  # the same as the delegation has
+
+
 class _Known(Struct):
     """What is stored of the replicas at hand and, for a whole pass, what their launches' keys may say."""
 
     rows: dict[tuple[int, int, int], ReportedReplica] = field(default_factory=dict)  # of the reports at hand
     committed: dict[int, bytes] = field(default_factory=dict)  # by row id, of those on nodes that joined
-    given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up
+    given: dict[int, _Given | None] = field(default_factory=dict)  # by launch, as far as it was looked up
     revoked: set[int] = field(default_factory=set)  # launches that rest on a key that is revoked
     expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
 
-    def delegation(self, c: Coordinator, node: Node, launch: int) -> Delegation | None:
-        """Return the delegation of a launch, verified once; None for a launch of a time without."""
+    def given_to(self, c: Coordinator, node: Node, launch: int) -> _Given | None:
+        """Return what the key of a launch may say, verified once; None for a launch of a time without."""
         if launch not in self.given:
             row = c.store.launches.delegation(launch)
             if row is not None and node.joined:
@@ -267,7 +274,8 @@ class _Known(Struct):
             self.given[launch] = None
             if row is not None:
                 sealed = envelope(DELEGATION_TYPE, row.payload, row.key_id, row.signature)
-                self.given[launch] = open_delegation(sealed, {row.key_id: row.public_key})
+                delegation = open_delegation(sealed, {row.key_id: row.public_key})
+                self.given[launch] = _Given(delegation, frozenset(delegation.nonces))
                 if row.revoked is not None:
                     self.revoked.add(launch)
         return self.given[launch]
@@ -317,8 +325,8 @@ def _check(c: Coordinator, node: Node, report: Report, known: _Known) -> Reporte
         raise _RefusedReport(Code.REPORT_OF_NO_REPLICA, replica=str(replica), node=node.name)
     if row.node_id != node.id:
         raise _RefusedReport(Code.REPORT_OF_OTHER_NODE, replica=str(replica), node=node.name)
-    given = known.delegation(c, node, row.launch_id)
-    if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
+    given = known.given_to(c, node, row.launch_id)
+    if report.key != (given.delegation.subkey if given else next(iter(oldest_key(c, node).values()))):
         raise _RefusedReport(Code.REPORT_BY_OTHER_KEY, replica=str(replica), node=node.name)
     if row.launch_id in known.revoked:
         raise _RefusedReport(Code.REPORT_BY_REVOKED_KEY, replica=str(replica), node=node.name)
@@ -339,7 +347,7 @@ def _check(c: Coordinator, node: Node, report: Report, known: _Known) -> Reporte
 
 
 def _wrong(
-    c: Coordinator, node: Node, said: Statement, row: ReportedReplica, given: Delegation | None, known: _Known
+    c: Coordinator, node: Node, said: Statement, row: ReportedReplica, given: _Given | None, known: _Known
 ) -> Reason | None:
     """Return why no honest runner signs this for the replica of a row; None where one may."""
     if said.nonce != row.nonce:
@@ -347,7 +355,7 @@ def _wrong(
     known_as = form_of(said.job_digest, row.job_digest, c.job(said.replica.job))
     if (said.job_uuid, said.job_digest) != (row.job_uuid, known_as):
         return Reason(code=Code.OTHER_JOB)
-    if given is not None and (code := not_covered(given, said)):
+    if given is not None and (code := not_covered(given.delegation, said, given.nonces)):
         return Reason(code=code)
     job = said.replica.job
     if job not in known.expected:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from nexapod_batch.coordinator.evidence.signed_verdicts import MadeVerdict  # noqa: TC001 - msgspec reads annotations
 
 __all__ = ["Judgement"]
 
 
-class Judgement(NamedTuple):
+class Judgement(Struct, frozen=True, array_like=True):
     """What a decision on a task that had not ended comes to."""
 
     task: int

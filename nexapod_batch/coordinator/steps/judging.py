@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nexapod_batch.coordinator.evidence.basis import basis_of
 from nexapod_batch.coordinator.evidence.closeness import Measuring
@@ -106,7 +107,7 @@ class Judge(Struct):
                 waits[task.idx] = error
         made = iter(self.signing.make([reached for _, reached in judged if reached is not None]))
         return [
-            judgement if reached is None else judgement._replace(verdict=next(made)) for judgement, reached in judged
+            judgement if reached is None else replace(judgement, verdict=next(made)) for judgement, reached in judged
         ]
 
     def _one(self, task: UndecidedTask) -> tuple[Judgement, Reached | None]:

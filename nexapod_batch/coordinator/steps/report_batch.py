@@ -54,7 +54,7 @@ class _New(NamedTuple):
 
     replica: int  # row id
     report: Report
-    columns: tuple[Any, ...]  # of ReplicaReport, up to the number of the ledger's entry
+    columns: tuple[Any, ...]  # of ReplicaReport, up to the time
 
 
 class ReportBatch(Struct):
@@ -64,6 +64,7 @@ class ReportBatch(Struct):
     new: list[_New] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
     packers: dict[int, Packer] = field(default_factory=dict)  # by job
+    classes: dict[int, str] = field(default_factory=dict)  # which kind of class counts, by job
 
     def add(self, c: Coordinator, replica: int, report: Report) -> None:
         """Add what a verified report makes of the replica of a row."""
@@ -72,11 +73,11 @@ class ReportBatch(Struct):
         vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
         failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
         reason = signed_reason(said.detail)
-        numeric_class = said.classes.get(c.job(said.replica.job).quorum.numeric_class.value, "")
+        numeric_class = said.classes.get(self._class_of(c, said.replica.job), "")
         columns = (
             execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host,
             report.machine, numeric_class, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
-            said.output_bytes, report.gpus, c.now(), int(report.carried is not None),
+            said.output_bytes, report.gpus,
         )  # fmt: skip
         self.seen.add(replica)
         self.new.append(_New(replica, report, columns))
@@ -101,12 +102,18 @@ class ReportBatch(Struct):
         ])
         reports.insert_carried([(one.replica, one.report.carried) for one in new if one.report.carried is not None])
         replicas.report([
-            ReplicaReport._make((*one.columns, entry, one.replica)) for entry, one in enumerate(new, first)
+            ReplicaReport._make((*one.columns, now, int(one.report.carried is not None), entry, one.replica))
+            for entry, one in enumerate(new, first)
         ])
         names = {one.report.statement.replica for one in new}
         c.store.tasks.note_news(sorted({(name.job, name.task) for name in names}))
         self.started.clear()
         self.new.clear()
+
+    def _class_of(self, c: Coordinator, job: int) -> str:
+        if job not in self.classes:
+            self.classes[job] = c.job(job).quorum.numeric_class.value
+        return self.classes[job]
 
     def _packed(self, c: Coordinator, report: Report) -> bytes:
         job = report.statement.replica.job
