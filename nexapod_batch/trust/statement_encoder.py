@@ -90,6 +90,11 @@ def _external(s: Statement) -> dict[str, Any]:
     return found
 
 
+def _resources(s: Statement) -> dict[str, int | None]:
+    """Return what it took."""
+    return {"cpuMs": s.cpu_ms, "maxRssKiB": s.max_rss_kib, "outputBytes": s.output_bytes, "wallMs": s.wall_ms}
+
+
 def _internal(s: Statement) -> dict[str, Any]:
     """Return where and how it ran; what there was not is left out."""
     found: dict[str, Any] = {
@@ -101,12 +106,7 @@ def _internal(s: Statement) -> dict[str, Any]:
         "isolation": s.isolation,
         "nativeId": s.native_id,
         "outcome": s.outcome.value,
-        "resources": {
-            "cpuMs": s.cpu_ms,
-            "maxRssKiB": s.max_rss_kib,
-            "outputBytes": s.output_bytes,
-            "wallMs": s.wall_ms,
-        },
+        "resources": _resources(s),
     }
     if s.container is not None:
         used = s.container
