@@ -126,3 +126,14 @@ def test_equal_reports_are_alike_and_others_are_not() -> None:
     others = {"execution": 1, "voided": 1, "vote": 0, "machine": 4, "isolation": 3, "host": 2, "reason": 1, "node_id": 3}
     alike = [name for name, value in others.items() if likeness(task, changed(plain, [(1, name, value)])) == same]
     assert alike == []
+
+
+def test_every_field_of_a_replica_is_thought_of() -> None:
+    """Likeness compares a field, or knows that no decision on equal reports depends on it: a new one is one or the other."""
+    compared = {
+        "execution", "voided", "vote", "machine", "number", "node_id", "isolation", "numeric_class", "reason", "failure",
+        "host",
+    }  # fmt: skip
+    names_and_times = {"id", "job_id", "task", "launch_id", "created_at", "ended_at"}
+    decided_before = {"validation"}  # of a replica that reported it takes nothing out of the count
+    assert set(VotingReplica.__struct_fields__) == compared | names_and_times | decided_before
