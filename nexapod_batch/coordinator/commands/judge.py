@@ -97,7 +97,7 @@ def judge(c: Coordinator, job_id: int, task: int, outputs: Sequence[Output], *, 
         folder = _keep(c, case, again)
         with c.store.atomic(), c.store.ledger.appending():
             signing = Signing(c, job_id, [task])
-            reached = Reached.of(task, found.decision, found.votes, found.basis)._replace(again=again)
+            reached = replace(Reached.of(task, found.decision, found.votes, found.basis), again=again)
             entry = signing.append(task, signing.make([reached])[0], again=True)
             signing.write()
     log.info(__name__, "judged again", task=case.name, state=document["state"], entry=entry)
