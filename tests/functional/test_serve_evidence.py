@@ -151,9 +151,9 @@ def test_the_ledger_can_be_followed(served: Served) -> None:
     assert len(tiles.unbundled(served.ask(entries, token=served.server.token).body)) == head.size
 
 
-def test_who_has_a_tile_is_not_sent_it_again(served: Served) -> None:
+@pytest.mark.parametrize("path", ["/v1/ledger/tile/0/000.p/2", "/v1/openapi.json"])
+def test_who_has_it_is_not_sent_it_again(served: Served, path: str) -> None:
     """By its ETag, alone, weak or among others."""
-    path = "/v1/ledger/tile/0/000.p/2"
     etag = served.ask(path).headers["etag"]
     for given in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         answer = served.ask(path, If_None_Match=given)

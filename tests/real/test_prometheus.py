@@ -55,18 +55,29 @@ def free_port() -> int:
 def prometheus(folder: Path, config: str) -> Iterator[int]:
     """Run a Prometheus of a folder of its own; yield its port."""
     (folder / "config.yml").write_text(config)
-    port = free_port()
-    argv = [
-        program("prometheus"), f"--config.file={folder}/config.yml", f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port}", "--web.console.libraries=/nonexistent",
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=folder)
+    process, port = started(folder)
     try:
         yield port
     finally:
         process.terminate()
         process.wait(60)
+
+
+def started(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start it where nobody else listens: a port that was free a moment ago may be taken now."""
+    for _ in range(10):
+        port = free_port()
+        argv = [
+            program("prometheus"), f"--config.file={folder}/config.yml", f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{port}", "--web.console.libraries=/nonexistent",
+        ]  # fmt: skip
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=folder)
+        while process.poll() is None:
+            if b"Server is ready" in (folder / "log").read_bytes():
+                return process, port
+            time.sleep(0.1)
+    raise AssertionError((folder / "log").read_text())
 
 
 def value_of(port: int, expression: str, process_log: Path) -> list[str]:

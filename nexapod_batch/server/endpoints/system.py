@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
+from starlette.responses import Response
 
 from nexapod_batch import __version__
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.server import problems
 from nexapod_batch.server.calls import Access, Call, Route
+from nexapod_batch.server.etags import has_it, unchanged
 from nexapod_batch.server.problems import RequestError
 from nexapod_batch.trust.nesting import quoted
 
@@ -112,9 +116,13 @@ def _last_write_s(call: Call) -> float | None:
     return round(max(0.0, time.time() - max(found)), 3) if found else None
 
 
-async def api(call: Call) -> dict[str, Any]:
-    """Return the OpenAPI document of all routes."""
-    return call.service.describe()
+async def api(call: Call) -> Response:
+    """Return the OpenAPI document of all routes; it is the same as long as the server is."""
+    data = msgspec.json.encode(call.service.describe())
+    digest = hashlib.sha256(data).hexdigest()
+    if has_it(call, digest):
+        return unchanged(digest)
+    return Response(data, headers={"etag": f'"{digest}"', "cache-control": "no-cache"}, media_type="application/json")
 
 
 async def problem(call: Call) -> Explained:
