@@ -46,26 +46,33 @@ def find_place(url: str | None, token: str | None, fingerprint: str | None) -> P
         NexaPodError: Nothing says where the server is, or a token would travel in the clear.
 
     """
-    from urllib.parse import urlsplit  # noqa: PLC0415 - when a client is made
-
     local = _local_word()
     url = url or os.environ.get("NEXAPOD_URL") or str(local.get("url", ""))
     if not url:
         raise NexaPodError("which server?", problem={"hint": "give its URL, or set NEXAPOD_URL"})
-    parts = urlsplit(url if "://" in url else f"https://{url}")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-        raise NexaPodError("this is no URL of a server", problem={"got": url[:200], "wanted": "https://HOST:PORT"})
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    is_loopback = parts.hostname in _LOOPBACK
-    is_own = is_loopback and local.get("port") == port
-    token = token or os.environ.get("NEXAPOD_TOKEN") or (str(local.get("token", "")) if is_own else "")
+    scheme, host, port, path = _address(url)
+    is_loopback = host in _LOOPBACK
+    if not (is_loopback and local.get("port") == port):
+        local = {}  # it is of another server
+    token = token or os.environ.get("NEXAPOD_TOKEN") or str(local.get("token", ""))
     given = fingerprint or os.environ.get("NEXAPOD_FINGERPRINT") or ""
-    pin = _pin(given) or _pin_of_token(token) or (str(local.get("pin", "")) if is_own else "")
-    tls = parts.scheme == "https" or (is_loopback and bool(pin))  # the same port speaks both
+    pin = _pin(given) or _pin_of_token(token) or str(local.get("pin", ""))
+    tls = scheme == "https" or (is_loopback and bool(pin))  # the same port speaks both
     if not tls and not is_loopback and token:
         hint = "use https://; plain http is for the server's own machine alone"
         raise NexaPodError("a token must not travel in the clear", problem={"got": url[:200], "hint": hint})
-    return Place(parts.hostname, port, tls, token, pin, bool(given), parts.path.rstrip("/"))
+    return Place(host, port, tls, token, pin, bool(given), path)
+
+
+def _address(url: str) -> tuple[str, str, int, str]:
+    """Return scheme, host, port and path of a URL."""
+    from urllib.parse import urlsplit  # noqa: PLC0415 - when a client is made
+
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        raise NexaPodError("this is no URL of a server", problem={"got": url[:200], "wanted": "https://HOST:PORT"})
+    port = parts.port or {"https": 443, "http": 80}[parts.scheme]
+    return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
 
 
 def _pin(fingerprint: str) -> str:

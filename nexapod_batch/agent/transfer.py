@@ -122,6 +122,15 @@ def _digest(fd: int) -> str:
     return digest.hexdigest()
 
 
+def _names(folder: Path, wanted: Iterable[str] | None) -> Iterable[str]:
+    """Return the names of the files of a folder that are asked for: None for all that are there."""
+    if not folder.is_dir():
+        return ()
+    if wanted is not None:
+        return wanted
+    return [file.name for file in output_files.find(folder, ["**"])]
+
+
 def files_of(work: Path, wanted: Wanted) -> dict[str, tuple[Path, str]]:
     """Return the files that are asked for: the name of each for the coordinator, and folder and name here.
 
@@ -136,13 +145,9 @@ def files_of(work: Path, wanted: Wanted) -> dict[str, tuple[Path, str]]:
         if (work / f"{wanted.replica}{suffix}").exists():
             found[name] = (work, f"{wanted.replica}{suffix}")
     folder = work / wanted.replica
-    if not wanted.logs and folder.is_dir():
-        names: Iterable[str] = wanted.names if wanted.names is not None else []
-        if wanted.names is None:
-            names = [one.name for one in output_files.find(folder, ["**"])]
-        for name in names:
-            if name not in found and (folder / name).exists():
-                found[name] = (folder, name)
+    for name in () if wanted.logs else _names(folder, wanted.names):
+        if name not in found and (folder / name).exists():
+            found[name] = (folder, name)
     size = sum((where / name).stat(follow_symlinks=False).st_size for where, name in found.values())
     if wanted.max_bytes and size > wanted.max_bytes:
         raise UnsafeOutputError("more than was asked for", got=f"{size} bytes", wanted=f"at most {wanted.max_bytes}")

@@ -108,11 +108,13 @@ class Expected:
         names = [file.name for file in statement.saved]
         if statement.continues is not None:
             names += [name for name, _ in statement.continues.files]
-        unasked = checkpoint is None or not all(
-            any(matches(name, pattern) for pattern in checkpoint.paths) for name in names
-        )
-        too_large = sum(file.size for file in statement.saved) > min(self._max_bytes, statement.output_bytes)
-        if unasked or too_large or (statement.saved and statement.outcome is not Outcome.PREEMPTED):
+        size = sum(file.size for file in statement.saved)
+        if (
+            checkpoint is None
+            or not _all_match(names, checkpoint.paths)
+            or size > min(self._max_bytes, statement.output_bytes)
+            or (statement.saved and statement.outcome is not Outcome.PREEMPTED)
+        ):
             return Reason(code=Code.STATE_UNASKED)
         return None
 
@@ -187,6 +189,10 @@ class Expected:
         if not statement.manifest and size > statement.output_bytes:
             return Reason(code=Code.OUTPUTS_UNWRITTEN)
         return _usage(statement)
+
+
+def _all_match(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return all(any(matches(name, pattern) for pattern in patterns) for name in names)
 
 
 def _outcome(statement: Statement) -> Reason | None:

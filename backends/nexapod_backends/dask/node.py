@@ -21,9 +21,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from nexapod_backends.dask.assignment import Binding
+from nexapod_backends.dask.launch_ends import ended_in, with_host
 from nexapod_backends.dask.placement import TASK_STATES, known_worker, named, why_queued
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at
@@ -161,10 +160,7 @@ class DaskNode:
             raise trouble
         self._remember(ended)
         self._binding.demand(self.workers)
-        for key, status in ended.items():
-            one = mine[key]
-            hosts = (one.host,) if one.host else ()
-            found[key] = replace(status, hosts=hosts) if one.host_set else status
+        found.update({key: with_host(status, mine[key]) for key, status in ended.items()})
         return found
 
     def _survey_trouble(self) -> SchedulerError | None:
@@ -194,22 +190,12 @@ class DaskNode:
 
     def _ended_in(self, record: Record, seen: Seen) -> LaunchStatus | None:
         """Say how a launch ended, by the spool of its worker; None when that does not say that it has."""
-        native, key = record.address or record.task, record.key
+        native = record.address or record.task
         spool = seen.spools.get((record.storage, record.worker))
-        if spool is not None and key in spool.refused:
-            reason = spool.refused[key]
-            cancelled = bool(record.over) or reason.startswith("cancelled")
-            return LaunchStatus(
-                state=BackendState.CANCELED if cancelled else BackendState.FAILED, native=native, reason=reason,
-                code="worker.refused",
-            )  # fmt: skip
-        if spool is not None and key in spool.claims and key not in spool.inbox:
-            why = "" if self.alive(record) else self.cluster.why_gone(record.address, record.name)
-            reason = f"worker {record.address} left the cluster: {why}" if why else ""
-            return LaunchStatus(state=BackendState.COMPLETED, native=native, reason=reason, code="dask.worker_left")
-        if spool is not None and key in spool.inbox and key in spool.claims and not spool.runs(key):
-            reason = f"its runner on {native} died"
-            return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="dask.runner_died")
+        if spool is not None:
+            ended = ended_in(record, spool, native, lambda: self._why_gone(record))
+            if ended is not None:
+                return ended
         if record.over and not record.worker:
             return LaunchStatus(state=BackendState.CANCELED, native=native, reason=record.over)
         return None
@@ -380,16 +366,26 @@ class DaskNode:
         self.records.remove([one.key for one in mine])
         self._binding.demand(self.workers)
 
+    def _why_gone(self, record: Record) -> str:
+        """Return why the worker of a launch left the cluster; "" while it is there."""
+        if self.alive(record):
+            return ""
+        return self.cluster.why_gone(record.address, record.name)
+
+    def _by_way(self, bound: Sequence[Record]) -> dict[str, list[Record]]:
+        """Return records by the worker through which their spools are reached, where there is one."""
+        by_way: dict[str, list[Record]] = {}
+        for record in bound:
+            way = self.through(record)
+            if way is not None:
+                by_way.setdefault(way, []).append(record)
+        return by_way
+
     def _forget_spools(self, bound: Sequence[Record], keys: Sequence[str]) -> None:
         """Let agents forget launches that were bound, and whole spools of workers that are gone and have no others."""
         in_use = {record.worker for record in self.records.by_key.values() if record.key not in keys}
         alive = {worker.id for worker in self.workers.values()}
-        by_way: dict[str, list[Record]] = {}
-        for one in bound:
-            way = self.through(one)
-            if way is not None:
-                by_way.setdefault(way, []).append(one)
-        for way, records in by_way.items():
+        for way, records in self._by_way(bound).items():
             launches: list[list[object]] = [[record.worker, record.key, record.replicas] for record in records]
             for record in records:
                 launches += [[worker, record.key, []] for worker in record.withdrawn or ()]

@@ -215,17 +215,18 @@ def verify(
     """
     from nexapod_batch.cli.rendering.proofs import verified, verified_chain
 
-    if chain and (selector is None or selectors.is_path(selector)):
-        raise UsageError("--chain goes with a job of yours", hint="nexapod-batch verify ID --chain")
     if folder is not None:
         if selector is not None:
             raise UsageError("a job of yours or a folder, not both", hint="nexapod-batch verify --folder DIR")
+        _refuse_chain(chain)
         document = _verified_folder(folder, keys, uuid, results, witnesses)
     elif selector is not None and selectors.is_path(selector):
         if results is not None:
             raise UsageError("an archive holds its own results", got=f"--results {results}", hint="leave it out")
+        _refuse_chain(chain)
         document = _verified_archive(Path(selector), keys, uuid, witnesses)
-    elif selector is None or keys or witnesses or roster is not None or uuid is not None or results is not None:
+    elif selector is None or any((keys, witnesses, roster, uuid, results)):
+        _refuse_chain(chain and selector is None)
         raise UsageError("which job?", wanted="an ID, or --folder DIR", hint="nexapod-batch verify --help")
     else:
         document = _verified_chain(selector) if chain else _verified_job(selector)
@@ -235,6 +236,12 @@ def verify(
     if document["ok"]:
         return 0
     return 1
+
+
+def _refuse_chain(asked: bool) -> None:
+    if asked:
+        raise UsageError("--chain goes with a job of yours", hint="nexapod-batch verify ID --chain")
+
 
 
 def _with_roster(document: Document, roster: Path) -> Document:

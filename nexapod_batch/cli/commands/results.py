@@ -46,11 +46,9 @@ def results(
     (42_7, or one of them, 42_7.2) left what they wrote.
     """
     if pull or deliver:
-        from nexapod_batch.cli.commands.deliveries import deliver_now, pull_back
-
         if (pull and deliver) or single or layout is not None:
             raise UsageError("--pull and --deliver stand alone", hint="nexapod-batch results --help")
-        return pull_back(selected.texts, out, as_json) if pull else deliver_now(selected.texts, as_json)
+        return _delivered(selected.texts, out, pull=pull, as_json=as_json)
     if layout is not None and out is None:
         raise UsageError(f"--{layout} copies results", wanted="--out FOLDER as well")
     if single or any("." in text for text in selected.texts):
@@ -69,6 +67,16 @@ def results(
     else:
         output(as_json).document({**_head(targets), "results": list(map(_listed, rows)), "missing": missing}, _paths)
     return _missing_code(missing)
+
+
+def _delivered(texts: tuple[str, ...], out: str | None, *, pull: bool, as_json: bool) -> int:
+    """Bring deliveries back, or try them once more."""
+    from nexapod_batch.cli.commands.deliveries import deliver_now, pull_back
+
+    if pull:
+        return pull_back(texts, out, as_json)
+    return deliver_now(texts, as_json)
+
 
 
 def _tell_of_doubts(rows: list[Document]) -> None:

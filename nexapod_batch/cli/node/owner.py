@@ -42,13 +42,23 @@ def snooze(name: str | None, time_: str | None, until: str | None, gpu: str | No
     device, called = ("", "") if gpu is None else owner_policy.device(owned, gpu)
     if time_ == "off":
         owner_policy.wake(owned, device)
-    elif until is not None:
-        owner_policy.snooze(owned, owner_policy.seconds_until(until, time.time()), device)
     else:
-        owner_policy.snooze(owned, None if time_ is None else _seconds(time_), device)
+        owner_policy.snooze(owned, _how_long(time_, until), device)
     why, end = owner_policy.paused(owned.spool, device, called)
     document: Document = {"node": name, "paused": why, "until": end}
     output(as_json).document(document | ({"gpu": device} if device else {}), _paused)
+
+
+def _how_long(time_: str | None, until: str | None) -> float | None:
+    """Return for how many seconds; None: until somebody says off."""
+    from nexapod_batch.local_nodes import owner_policy
+
+    if until is not None:
+        return owner_policy.seconds_until(until, time.time())
+    if time_ is None:
+        return None
+    return _seconds(time_)
+
 
 
 @click.command("set")

@@ -21,14 +21,19 @@ def read_checkpoint(section: Value, resources: Resources | None, report: Report)
         return None
     for number, path in enumerate(section["path"]):
         check_inside(path, f"checkpoint.path[{number}]", report)
-    name, _, seconds = (section["signal"] or "").partition("@")
-    ahead_s = int(seconds or 0)
-    time_s = None if resources is None else resources.time_s
-    if name and resources is not None and time_s is None:
+    name, _, seconds = (section["signal"] or "@0").partition("@")
+    if name and resources is not None:
+        _check_time(int(seconds), resources.time_s, report)
+    return Checkpoint(
+        paths=tuple(section["path"]), signal=name.removeprefix("SIG"), ahead_s=int(seconds),
+        exit_code=section["exit_code"],
+    )  # fmt: skip
+
+
+def _check_time(ahead_s: int, time_s: int | None, report: Report) -> None:
+    """Report a signal before the end of a time that has none, or that is shorter."""
+    if time_s is None:
         report.add("checkpoint.signal", "the job has no time limit", wanted="[resources] time")
-    elif name and time_s is not None and ahead_s >= time_s:
+    elif ahead_s >= time_s:
         what = f"its time is over after {time_s} s"
         report.add("checkpoint.signal", what, got=f"{ahead_s} s before that", wanted="fewer seconds")
-    return Checkpoint(
-        paths=tuple(section["path"]), signal=name.removeprefix("SIG"), ahead_s=ahead_s, exit_code=section["exit_code"]
-    )

@@ -88,8 +88,9 @@ def load_publication(path: Path) -> Publication:
 
 
 def _creator(one: dict[str, Value], path: str, report: Report) -> Creator:
-    name, family = one["name"] or "", one["family_name"] or ""
-    given, orcid = one["given_name"] or "", (one["orcid"] or "").removeprefix("https://orcid.org/")
+    said = {key: value or "" for key, value in one.items()}
+    name, family, given = said["name"], said["family_name"], said["given_name"]
+    orcid = said["orcid"].removeprefix("https://orcid.org/")
     if bool(name) == bool(family or given):
         report.add(path, "who is it?", wanted="either name, or family_name and given_name")
     if "," in name and not (family or given):  # a person, as catalogues sort them
@@ -98,7 +99,7 @@ def _creator(one: dict[str, Value], path: str, report: Report) -> Creator:
     if orcid and not _good_orcid(orcid):
         report.add(f"{path}.orcid", "its last character does not fit: mistyped?", got=orcid)
     return Creator(
-        name=name, family_name=family, given_name=given, orcid=orcid, affiliation=one["affiliation"] or ""
+        name=name, family_name=family, given_name=given, orcid=orcid, affiliation=said["affiliation"]
     )
 
 

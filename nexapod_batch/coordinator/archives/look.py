@@ -14,9 +14,11 @@ from nexapod_batch.model.document import from_document
 from nexapod_batch.trust.nesting import depth_within, loads
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nexapod_batch.coordinator.archives.members import Members
+    from nexapod_batch.model.job import Job
 
 __all__ = ["shown"]
 
@@ -29,12 +31,7 @@ def shown(path: Path) -> dict[str, Any]:
 
 def _shown(path: Path, members: Members) -> dict[str, Any]:
     try:
-        info = bag.parse_bag_info(members.read(bag.BAG_INFO, bag.MAX_TEXT))
-        text = members.read(f"{bag.PROOF}{VERDICT}", bag.MAX_TEXT)
-        if not depth_within(text):
-            raise ValueError("nested too deeply")
-        word = msgspec.json.decode(text, type=ExportedVerdict)
-        job = from_document(loads(members.read(f"{bag.PROOF}{JOB}", bag.MAX_TEXT)))
+        info, word, job = _read(members)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, DescriptorError) as error:
         hint = f"nexapod-batch verify {path} says what is wrong with it"
         raise VerificationError(f"{path} cannot be read as an archive", got=str(error)[:200], hint=hint) from error
@@ -49,8 +46,20 @@ def _shown(path: Path, members: Members) -> dict[str, Any]:
         "nodes": sorted({f"{replica.node} (site {replica.site}, owner {replica.owner})" for replica in replicas}),
         "files": len(members.sizes), "bytes": sum(members.sizes.values()),
         "inputs": info.get("Nexapod-Inputs") == "here",
-        "reproductions": sorted(
-            name.removeprefix(bag.REPRODUCTIONS) for name in members.sizes
-            if name.startswith(bag.REPRODUCTIONS) and name.endswith(".dsse.json")
-        ),
+        "reproductions": _reproductions(members),
     }  # fmt: skip
+
+
+def _read(members: Members) -> tuple[Mapping[str, str], ExportedVerdict, Job]:
+    """Return what an archive says of itself, the coordinator's word, and the job; ValueError where it is none."""
+    info = bag.parse_bag_info(members.read(bag.BAG_INFO, bag.MAX_TEXT))
+    text = members.read(f"{bag.PROOF}{VERDICT}", bag.MAX_TEXT)
+    if not depth_within(text):
+        raise ValueError("nested too deeply")
+    word = msgspec.json.decode(text, type=ExportedVerdict)
+    return info, word, from_document(loads(members.read(f"{bag.PROOF}{JOB}", bag.MAX_TEXT)))
+
+
+def _reproductions(members: Members) -> list[str]:
+    names = [name.removeprefix(bag.REPRODUCTIONS) for name in members.sizes if name.startswith(bag.REPRODUCTIONS)]
+    return sorted(name for name in names if name.endswith(".dsse.json"))

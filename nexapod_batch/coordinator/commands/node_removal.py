@@ -57,8 +57,10 @@ def remove(c: Coordinator, name: str, *, force: bool = False, dry_run: bool = Fa
     node = _named(c, name)
     ran = c.store.nodes.has_run(node.id)
     local = _is_here(node, ran=ran)
-    folders = [folder for folder in folders_of(c, node) if os.path.isdir(folder)] if local else []
-    unit = unit_file.find(name) if local else None
+    folders, unit = [], None
+    if local:
+        folders = [folder for folder in folders_of(c, node) if os.path.isdir(folder)]
+        unit = unit_file.find(name)
     files = [file for file in _key_files(c, node) if file.exists()]
     document = {
         "node": name, "dry_run": dry_run, "registry": "drained" if ran else "deleted", "folders": folders,
@@ -71,12 +73,16 @@ def remove(c: Coordinator, name: str, *, force: bool = False, dry_run: bool = Fa
     _end(c, node, local=local, force=force)
     document["service"] = unit_file.remove(unit) if unit else ""
     _delete(c, node, ran=ran)
+    _unlink(files, folders)
+    log.info(__name__, "node removed", node=name)
+    return document
+
+
+def _unlink(files: Sequence[Path], folders: Sequence[str]) -> None:
     for file in files:
         file.unlink(missing_ok=True)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    log.info(__name__, "node removed", node=name)
-    return document
 
 
 def _end(c: Coordinator, node: Node, *, local: bool, force: bool) -> None:

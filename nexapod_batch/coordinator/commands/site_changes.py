@@ -61,13 +61,10 @@ def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = 
     _refuse(name, "removed", [*against, *unread_reports(c, nodes), *_needed_by(c, name)], abandon=not abandon)
     used = [node for node in nodes if c.store.nodes.has_run(node.id)]
     unused = [node for node in nodes if node not in used]
-    folders = [folder for node in nodes for folder in folders_of(c, node)]
-    every = [*dict.fromkeys(folders), str(c.paths.home / "sites" / name)]
-    there = [one for one in every if os.path.isdir(one)]
+    there = _folders_there(c, name, nodes)
     document = {
-        "site": name, "dry_run": dry_run, "file": str(file) if file else None,
-        "kept_file": f"{file}.removed" if file else None, "drained": [node.name for node in used],
-        "deleted": [node.name for node in unused], "folders": there,
+        "site": name, "dry_run": dry_run, **_file_and_copy(file), "drained": _names(used), "deleted": _names(unused),
+        "folders": there,
         "elsewhere": _elsewhere(c, nodes), "waiting_jobs": _jobs_naming(c, name),
     }  # fmt: skip
     if not dry_run:
@@ -160,10 +157,27 @@ def _plan(c: Coordinator, name: str, new: str, file: Path, nodes: Sequence[Node]
     )  # fmt: skip
 
 
+def _file_and_copy(file: Path | None) -> dict[str, str | None]:
+    if file is None:
+        return {"file": None, "kept_file": None}
+    return {"file": str(file), "kept_file": f"{file}.removed"}
+
+
+def _names(nodes: Sequence[Node]) -> list[str]:
+    return [node.name for node in nodes]
+
+
+def _folders_there(c: Coordinator, name: str, nodes: Sequence[Node]) -> list[str]:
+    """Return the folders of a site and of its nodes that are on this machine."""
+    folders = [folder for node in nodes for folder in folders_of(c, node)]
+    every = [*dict.fromkeys(folders), str(c.paths.home / "sites" / name)]
+    return [folder for folder in every if os.path.isdir(folder)]
+
+
 def _check_new(c: Coordinator, name: str, new: str) -> None:
     if not re.fullmatch(SITE_NAME, new, re.ASCII) or new == LOCAL:
         raise UsageError("not a name for a site", got=repr(new), wanted="letters, digits, _ and -, at most 63")
-    taken = {folder / f"{new}.toml" for folder in c.paths.sites if (folder / f"{new}.toml").exists()}
+    taken = list(filter(Path.exists, [folder / f"{new}.toml" for folder in c.paths.sites]))
     nodes = {node.name for node in c.nodes() if node.site != name}
     clash = sorted(nodes & {new + node.name.removeprefix(name) for node in _nodes(c, name)})
     if taken or clash or _nodes(c, new):

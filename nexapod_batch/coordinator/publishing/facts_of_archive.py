@@ -243,16 +243,23 @@ def _standing(replica: ExportedReplica, *, accepted: bool) -> Standing:
     return Standing.NONE
 
 
+def _machine(said: Statement) -> str:
+    """Return what kind of machine it was, as far as its node said."""
+    kinds = [said.classes.get(name, "none") for name in _KINDS] + [gpu.model for gpu in said.gpus]
+    return ", ".join(kind for kind in dict.fromkeys(kinds) if kind not in {"", "none"})
+
+
 def _measured(facts: ReplicaFacts, said: Statement) -> ReplicaFacts:
     """Return a replica with what its node signed of it."""
     energies = [gpu.energy_mj for gpu in said.gpus if gpu.energy_mj is not None]
-    kinds = [said.classes.get(name, "none") for name in _KINDS] + [gpu.model for gpu in said.gpus]
-    answer = said.vote[:_ANSWER] if said.outcome is Outcome.OK else ""
+    answer, remark = said.vote[:_ANSWER], ""
+    if said.outcome is not Outcome.OK:
+        answer, remark = "", said.detail or said.outcome.value
     return facts._replace(
         answer=answer,
-        remark=facts.remark or ("" if said.outcome is Outcome.OK else said.detail or said.outcome.value),
+        remark=facts.remark or remark,
         host=said.host,
-        machine=", ".join(kind for kind in dict.fromkeys(kinds) if kind not in {"", "none"}),
+        machine=_machine(said),
         isolation=said.isolation or "none",
         started_ms=said.started_ms,
         finished_ms=said.finished_ms,

@@ -17,7 +17,7 @@ from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
@@ -105,19 +105,28 @@ def logs_by_replica(
     found: dict[tuple[str, str], Log] = {}
     for row in c.store.replicas.of_task(job, task):
         name, context = f"{job}_{task}.{row.number}", c.context(nodes[row.node_id])
-        if row.number != source and name not in carried[streams[0]] and not row.cleaned and context.site is not None:
+        is_here = row.number == source or name in carried[streams[0]] or row.cleaned
+        if context.site is not None and not is_here:
             context = replace(context, work=folder / context.node.name)
             c.backend(context.node).fetch(context, name, logs=True)
         for stream in streams:
-            published = c.paths.results / str(job) / str(task) / stream
-            work = context.work / f"{name}{_SUFFIXES[stream]}"
-            if row.number == source and published.is_file():
-                found[name, stream] = Log(name, published)
-            elif name in carried[stream]:
-                found[name, stream] = Log(name, None, carried[stream][name])
-            elif not row.cleaned and work.is_file():
-                found[name, stream] = Log(name, work)
+            published = c.paths.results / str(job) / str(task) / stream if row.number == source else None
+            work = None if row.cleaned else context.work / f"{name}{_SUFFIXES[stream]}"
+            log = _log_of(name, published, carried[stream], work)
+            if log is not None:
+                found[name, stream] = log
     return found
+
+
+def _log_of(name: str, published: Path | None, carried: Mapping[str, bytes], work: Path | None) -> Log | None:
+    """Return the log of a replica from the first place where it is."""
+    if published is not None and published.is_file():
+        return Log(name, published)
+    if name in carried:
+        return Log(name, None, carried[name])
+    if work is not None and work.is_file():
+        return Log(name, work)
+    return None
 
 
 def live_log(c: Coordinator, job: int, task: int, position: int, stream: str = "stdout") -> tuple[bytes, int]:

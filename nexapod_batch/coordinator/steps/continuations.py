@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.pass_faults import Faults
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Domain, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import Need, NodeLoad
     from nexapod_batch.store.repositories.replicas import VotingReplica
 
-__all__ = ["GoingOn", "States", "digests_of", "going_on", "pinned"]
+__all__ = ["GoingOn", "States", "by_task", "digests_of", "going_on", "pinned"]
 
 _GONE = frozenset({Execution.LOST, Execution.CANCELLED})
 
@@ -53,6 +53,14 @@ class GoingOn(Struct, frozen=True):
 States = dict[tuple[int, int], list[GoingOn]]
 
 
+def by_task(states: Sequence[GoingOn]) -> dict[int, list[GoingOn]]:
+    """Return states by the task that they are of, in their order."""
+    found: dict[int, list[GoingOn]] = defaultdict(list)
+    for state in states:
+        found[state.task].append(state)
+    return found
+
+
 def digests_of(states: States, tasks: Sequence[int], number: int) -> list[str]:
     """Return the SHA-256 of every file from which replicas of these tasks go on on a node."""
     waiting = [state for task in tasks for state in states.get((task, number), ())]
@@ -65,17 +73,17 @@ def going_on(c: Coordinator, job: Job, job_id: int, tasks: Sequence[int]) -> lis
         return []
     replicas = {row.id: row for row in c.store.replicas.of_tasks(job_id, tasks)}
     states = {row.id: files for row in replicas.values() if (files := _saved(c, row))}
-    later: dict[int, list[int]] = defaultdict(list)
-    for before, replica in c.store.continuations.pairs(job_id, tasks) if states else ():
-        later[before].append(replica)
+    if not states:
+        return []
+    pairs = c.store.continuations.pairs(job_id, tasks)
+    used = {before for before, later in pairs if replicas[later].execution not in _GONE or later in states}
     nodes = c.nodes_by_id()
     found = []
-    for row_id in sorted(states, reverse=True):
-        if all(replicas[one].execution in _GONE and one not in states for one in later[row_id]):
-            row = replicas[row_id]
-            number = number_of(row.node_id, c.store.launches.hosts(row.launch_id).host_set)
-            continues = Continuation(number=row.number, files=states[row_id])
-            found.append(GoingOn(row.task, row_id, nodes[row.node_id], number, continues))
+    for row_id in sorted(states.keys() - used, reverse=True):
+        row = replicas[row_id]
+        number = number_of(row.node_id, c.store.launches.hosts(row.launch_id).host_set)
+        continues = Continuation(number=row.number, files=states[row_id])
+        found.append(GoingOn(row.task, row_id, nodes[row.node_id], number, continues))
     return found
 
 
@@ -88,34 +96,33 @@ def pinned(
     Their files are here then. What cannot be brought here now makes its task wait.
     """
     there = {load.node.id: load for load in loads if unfit(job, load) is None}
-    of_task: dict[int, list[GoingOn]] = defaultdict(list)
-    for state in states:
-        of_task[state.task].append(state)
+    of_task = by_task([state for state in states if state.number in there])
     found: list[Need] = []
     used: States = defaultdict(list)
     for need in needs:
         rest = need
-        for state in of_task[need.task]:
-            load = there.get(state.number)
-            if rest.want == 0 or load is None or _conflicts(job, rest, load):
-                continue
-            brought = _bring(c, state, faults)
-            if brought is False:
-                continue
-            domain = {name: load.node.domain(name, "") for name in job.quorum.distinct}
+        for state in of_task.get(need.task, ()):
+            if not rest.want:
+                break
+            domain = _domain(job, there[state.number])
+            brought = False if _is_taken(domain, rest) else _bring(c, state, faults)
             if brought:
                 found.append(replace(need, want=1, taken=rest.taken, only=state.number))
                 used[state.task, state.number].append(state)
-            rest = replace(rest, want=rest.want - 1, taken=(*rest.taken, domain))
+            if brought is not False:  # what is not known now waits
+                rest = replace(rest, want=rest.want - 1, taken=(*rest.taken, domain))
         if rest.want:
             found.append(rest)
     return found, used
 
 
-def _conflicts(job: Job, need: Need, load: NodeLoad) -> bool:
-    """Say whether a domain of a node was given to another replica of the task."""
-    mine = {name: load.node.domain(name, "") for name in job.quorum.distinct}
-    return any(taken.get(name) == value for taken in need.taken for name, value in mine.items() if value)
+def _domain(job: Job, load: NodeLoad) -> dict[Domain, str]:
+    return {name: load.node.domain(name, "") for name in job.quorum.distinct}
+
+
+def _is_taken(domain: Mapping[Domain, str], need: Need) -> bool:
+    """Say whether a domain was given to another replica of the task."""
+    return any(taken.get(name) == value for taken in need.taken for name, value in domain.items() if value)
 
 
 def _saved(c: Coordinator, row: VotingReplica) -> tuple[tuple[str, str], ...]:

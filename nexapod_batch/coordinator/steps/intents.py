@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from nexapod_batch.coordinator.nodes.keys import delegate
 from nexapod_batch.coordinator.placement.task_files import paths_of
+from nexapod_batch.coordinator.steps.continuations import by_task
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.replica import Assignment, Bundle, ReplicaName
 from nexapod_batch.store.repositories.replicas import NewReplica
@@ -79,7 +80,7 @@ def write_intents(
     launches: list[int] = []
     begun: list[tuple[ReplicaName, GoingOn]] = []
     nonces = c.random(16 * len(tasks)).hex()
-    going = _by_task(states)
+    going = by_task(states)
     for start, members in _shares(tasks, size):
         assignments = []
         for position, task in enumerate(members, start):
@@ -95,13 +96,6 @@ def write_intents(
     for name, state in begun:
         c.store.continuations.insert(name, state.before, state.continues)
     return launches
-
-
-def _by_task(states: Sequence[GoingOn]) -> dict[int, list[GoingOn]]:
-    going: dict[int, list[GoingOn]] = defaultdict(list)
-    for state in states:
-        going[state.task].append(state)
-    return going
 
 
 def _intent(

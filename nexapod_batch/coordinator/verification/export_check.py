@@ -197,16 +197,7 @@ def _key_faults(export: Export, given: Mapping[str, bytes]) -> list[str]:
 
 def _check_task(export: Export, ledger: LedgerProofs, task: ExportedTask, evidence: Evidence) -> None:
     name = f"{export.word.job}_{task.task}"
-    found: dict[int, list[FoundStatement]] = {}
-    good = [replica.number for replica in task.replicas] == list(range(1, len(task.replicas) + 1))
-    if not good:
-        evidence.add("replicas", name, ["the numbers of its replicas have gaps"])
-    for replica in task.replicas:
-        found[replica.number], problems = _replica(export, task, replica)
-        evidence.statements += len(found[replica.number])
-        if replica.statements or problems:
-            evidence.add("statement", f"{name}.{replica.number}", problems, node=replica.node, key=replica.key)
-        good = good and not problems
+    found, good = _check_replicas(export, task, name, evidence)
     why = ""
     try:
         why = sentence(reason_of(task.why))  # the words beside it could say anything
@@ -218,13 +209,31 @@ def _check_task(export: Export, ledger: LedgerProofs, task: ExportedTask, eviden
     for number in range(1, min(task.judged, MAX_JUDGED) + 1):
         problems = _judged_faults(export, task, number, found) if good else ["its statements do not hold"]
         evidence.add("judged", f"{name} ({number})", problems)
-    if good and ledger.head is not None:
+    if not good:
+        return
+    if ledger.head is not None:
         evidence.add("ledger", name, ledger.task_faults(task, found))
-    if good:
-        try:
-            _results(export, task, found, evidence)
-        except (OSError, *_UNREADABLE) as error:
-            evidence.add("results", name, [_shown(error)])
+    try:
+        _results(export, task, found, evidence)
+    except (OSError, *_UNREADABLE) as error:
+        evidence.add("results", name, [_shown(error)])
+
+
+def _check_replicas(
+    export: Export, task: ExportedTask, name: str, evidence: Evidence
+) -> tuple[dict[int, list[FoundStatement]], bool]:
+    """Return the statements of a task by the number of their replica, and whether all of them hold."""
+    found: dict[int, list[FoundStatement]] = {}
+    good = [replica.number for replica in task.replicas] == list(range(1, len(task.replicas) + 1))
+    if not good:
+        evidence.add("replicas", name, ["the numbers of its replicas have gaps"])
+    for replica in task.replicas:
+        found[replica.number], problems = _replica(export, task, replica)
+        evidence.statements += len(found[replica.number])
+        if replica.statements or problems:
+            evidence.add("statement", f"{name}.{replica.number}", problems, node=replica.node, key=replica.key)
+        good = good and not problems
+    return found, good
 
 
 def _replica(export: Export, task: ExportedTask, replica: ExportedReplica) -> tuple[list[FoundStatement], list[str]]:

@@ -169,12 +169,12 @@ def _task(
     if not good:
         evidence.add("replicas", name, ["the numbers of its replicas have gaps"])
     for row in rows:
-        statements[row.number], problems, signed = _replica(c, job, job_row, row, evidence)
-        good = _note_statement(f"{name}.{row.number}", nodes.get(row.node_id), problems, signed, evidence) and good
+        statements[row.number], problems, has_signed = _replica(c, job, job_row, row, evidence)
+        good = _note_statement(f"{name}.{row.number}", nodes.get(row.node_id), problems, has_signed, evidence) and good
     if TaskState(task.state) in TASK_ENDED:
-        problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
-        if job.checkpoint is not None:
-            problems += broken_chains({number: signed[0] for number, signed in statements.items() if len(signed) == 1})
+        problems = ["its statements do not hold"]
+        if good:
+            problems = verdict_faults(c, job, task, rows, nodes) + _chain_faults(statements)
         if not problems and task.state != TaskState.CANCELLED:
             problems = signed_verdict_faults(c, job_row, job, task, rows)
         evidence.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
@@ -185,6 +185,10 @@ def _task(
             evidence.add("judged", f"{name} ({number})", problems, text=text)
     if evidence.with_files:
         _results(c, task, rows, statements, evidence)
+
+
+def _chain_faults(statements: Mapping[int, Sequence[Statement]]) -> list[str]:
+    return broken_chains({number: signed[0] for number, signed in statements.items() if len(signed) == 1})
 
 
 def _results(

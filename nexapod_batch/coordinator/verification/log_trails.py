@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.spool.segment_reader import Block
     from nexapod_batch.store.repositories.replicas import ReplicaRow
-    from nexapod_batch.trust.statement import Statement
+    from nexapod_batch.trust.statement import LogTrail, Statement
     from nexapod_batch.trust.trail import Note
 
 __all__ = ["STREAMS", "trail_faults", "verified_logs"]
@@ -113,13 +113,25 @@ def _checked(
     faults = list(chain_faults(replica_key(checks.secret, checks.nonce), notes))
     if any(number not in {None, note.number} for (number, _), note in zip(lines, notes, strict=True)):
         faults.append("a note of its logs is kept by another number")
-    if any(note.replica != f"{row.job_id}_{row.task}.{row.number}" for note in notes):
+    faults += _named_otherwise(notes, f"{row.job_id}_{row.task}.{row.number}", named)
+    return notes, _first(faults)
+
+
+def _first(faults: list[str]) -> list[str]:
+    """Return the first faults, and how many there are beside them."""
+    if len(faults) > _NAMED:
+        return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
+    return faults
+
+
+def _named_otherwise(notes: Sequence[Note], replica: str, named: LogTrail | None) -> list[str]:
+    """Return where notes are not those of their replica, or do not end where its statement says that they do."""
+    faults = []
+    if any(note.replica != replica for note in notes):
         faults.append("a note of its logs is another replica's")
     if named is not None and (notes[-1].number, notes[-1].mac) != named:
         faults.append(f"its statement ends with note {named.notes}, and note {notes[-1].number} is the last one here")
-    if len(faults) > _NAMED:
-        faults = [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
-    return notes, faults
+    return faults
 
 
 def _statement(c: Coordinator, row: ReplicaRow, node: Node) -> tuple[Statement | None, list[str]]:

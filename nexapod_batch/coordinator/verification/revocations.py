@@ -35,15 +35,21 @@ def revocation_faults(c: Coordinator, row: ReplicaRow, *, looked_for: bool) -> l
     if not looked_for and not withdrawn:
         return []
     given = c.store.launches.delegation(row.launch_id)
-    since = c.store.nodes.keys(row.node_id)[0].revoked  # of a time when a node's own key signed
     placed, committed = c.store.ledger.of_replica(row.job_id, row.task, row.number)
-    if given is not None:
+    if given is None:
+        since = c.store.nodes.keys(row.node_id)[0].revoked  # of a time when a node's own key signed
+    elif _is_over(given.over, placed):
+        return ["the key that its launch rests on was its node's no longer when it was placed"]
+    else:
         since = given.revoked
-        if given.over is not None and placed is not None and placed >= given.over:
-            return ["the key that its launch rests on was its node's no longer when it was placed"]
     good = since is None or (committed is not None and committed < since)
-    if not good and row.execution == Execution.REPORTED:
-        return [f"it counts, and the key that it rests on is revoked since entry {since} of the ledger"]
     if good and withdrawn:
         return ["it is said to rest on a key that is revoked, and does not"]
-    return []
+    if good or row.execution != Execution.REPORTED:
+        return []
+    return [f"it counts, and the key that it rests on is revoked since entry {since} of the ledger"]
+
+
+def _is_over(over: int | None, placed: int | None) -> bool:
+    """Say whether a key was its node's no longer at an entry of the ledger."""
+    return over is not None and placed is not None and placed >= over

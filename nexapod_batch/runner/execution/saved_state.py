@@ -57,7 +57,7 @@ def stopped(
         return End(outcome, f"{detail}; it left no state (checkpoint.path)")
     if outcome is Outcome.PREEMPTED:
         return End(outcome, detail, saved)
-    if began_from is not None and tuple([(file.name, file.sha256) for file in saved]) == began_from.files:
+    if began_from is not None and began_from.files == tuple([file[:2] for file in saved]):
         return End(outcome, f"{detail}; it got no further than the state from which it began")
     why = "it saved its state and is not done" if asks else detail
     return End(Outcome.PREEMPTED, f"{why}: to go on from what it saved", saved)

@@ -19,6 +19,7 @@ from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.model.job import Input, Job
@@ -144,18 +145,26 @@ def _check_paths(job: Job, bundle: Bundle, task_inputs: TaskInputs) -> None:
         raise VerificationError("a job has either a command or a script")
     if job.workdir != "." and not safe_name(job.workdir):
         raise VerificationError("workdir leaves the work folder", got=repr(job.workdir))
-    if job.stdin and not safe_name(job.stdin.replace("{", "").replace("}", "")):
-        raise VerificationError("stdin leaves the work folder", got=repr(job.stdin))
+    _check_stdin(job.stdin)
     if job.container is not None and job.container.sha256 not in bundle.input_paths:
         raise VerificationError("the bundle does not say where the container image lies", got=job.container.image)
     for task in {replica.task for replica in bundle.replicas}:
-        for job_input in task_inputs.of(task):
-            if not safe_name(job_input.target):
-                raise VerificationError("an input's target leaves the work folder", got=repr(job_input.target))
-            if job_input.sha256 not in bundle.input_paths:
-                raise VerificationError("the bundle does not say where an input lies", got=job_input.target)
+        _check_inputs(task_inputs.of(task), bundle.input_paths)
         if task_inputs.alike:
             return
+
+
+def _check_stdin(stdin: str) -> None:
+    if stdin and not safe_name(stdin.replace("{", "").replace("}", "")):
+        raise VerificationError("stdin leaves the work folder", got=repr(stdin))
+
+
+def _check_inputs(inputs: Sequence[Input], paths: Mapping[str, str]) -> None:
+    for job_input in inputs:
+        if not safe_name(job_input.target):
+            raise VerificationError("an input's target leaves the work folder", got=repr(job_input.target))
+        if job_input.sha256 not in paths:
+            raise VerificationError("the bundle does not say where an input lies", got=job_input.target)
 
 
 def _check_states(bundle: Bundle) -> None:

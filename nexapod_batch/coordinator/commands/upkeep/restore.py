@@ -134,24 +134,32 @@ def _choose_key(
     The coordinator with the first key `identity` may have had another one when the backup was made.
     """
     here, there = _key_id(paths.keys / name), _key_id(raw / "keys" / name)
-    if wanted is None:
-        wanted = there or here
-    if here == wanted and here is not None:
+    wanted = wanted or there or here
+    if here is not None and here == wanted:
         return
-    if there != wanted or there is None:
-        raise KeyFileError(
-            f"the key {name} that the database of this backup was made with is not in it, nor in {paths.keys}",
-            got=here or there or "no key", wanted=wanted,
-            hint="put the key file back first, or restore into the home that has it; nothing was changed",
-        )  # fmt: skip
+    if there is None or there != wanted:
+        raise _no_key(paths, name, here or there or "no key", wanted)
     if name == "coordinator" and here is not None and paths.state_db.exists() and identity != _identity(paths):
         raise KeyFileError(
             f"{paths.home} is the home of another coordinator", got=here, wanted=wanted,
             hint="set NEXAPOD_HOME to another folder, or move this home away; nothing was changed",
         )  # fmt: skip
-    for ending in ("", ".pub"):
-        if (raw / "keys" / f"{name}{ending}").exists():
-            _move(raw / "keys" / f"{name}{ending}", new / "keys" / f"{name}{ending}")
+    _move_key(raw / "keys", new / "keys", name)
+
+
+def _no_key(paths: Paths, name: str, got: str, wanted: str | None) -> KeyFileError:
+    return KeyFileError(
+        f"the key {name} that the database of this backup was made with is not in it, nor in {paths.keys}",
+        got=got, wanted=wanted,
+        hint="put the key file back first, or restore into the home that has it; nothing was changed",
+    )  # fmt: skip
+
+
+def _move_key(source: Path, target: Path, name: str) -> None:
+    """Move the files of a key that are there."""
+    for file in (name, f"{name}.pub"):
+        if (source / file).exists():
+            _move(source / file, target / file)
 
 
 def _identity(paths: Paths) -> str:
