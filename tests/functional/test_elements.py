@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,8 @@ from homes import Home, ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAD = 'schema = 1\n[array]\nids = "1-4"\n[quorum]\nagree = 1\ndistinct = "run"\n[[outputs]]\npath = "out"\n[job]\n'
 #: Its last element is not done before the first one of the job behind it has run.
 FIRST = 'name = "first"\nscript = """#!/bin/sh\nn=0\n[ $NEXAPOD_TASK = 4 ] && until [ -e %s ]; do n=$((n+1)); [ $n -lt 2000 ] || exit 9; sleep 0.05; done\necho $NEXAPOD_TASK > out\n"""\n'
@@ -95,3 +96,12 @@ def test_an_element_that_fails_holds_its_own_alone(home: Home) -> None:
     assert last.code == 0, last.err
     assert (home.path / "results/2/2/out").read_text() == "2\nx\n"
     assert home.call("verify", 2, "--chain").code == 0
+
+
+def test_the_example_of_a_pipeline(home: Home) -> None:
+    """Its three steps are accepted, and the chain of them verifies."""
+    steps = [EXAMPLES / f"pipeline/{step}.toml" for step in ("equilibrate", "produce", "analyse")]
+    done = home.call("submit", *steps, "--wait")
+    assert done.code == 0, done.err
+    assert (home.path / "results/3/0/result").read_text().startswith("40000 samples, mean square ")
+    assert home.call("verify", 3, "--chain").code == 0

@@ -23,6 +23,7 @@ from nexapod_batch.sources.s3 import S3Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 DATA = b"0123456789" * 500_000
 DIGEST = hashlib.sha256(DATA).hexdigest()
 JOB = '[job]\ncommand = ["sh", "-c", "sha256sum < in > out"]\n[quorum]\ndistinct = "run"\n[[outputs]]\npath = "out"\n'
@@ -119,6 +120,21 @@ def test_a_pattern_takes_objects(home: Home, endpoint: dict[str, str], bucket: S
     assert "inputs[0] is 3 files, as they are today" in done.err
     assert (home.path / "results/1/0/out").read_text() == "set/a/1.npyset/a/b c.npyset/b/2.npy"
     assert home.call("verify", 1).code == 0
+
+
+def test_the_example_of_an_ensemble(home: Home, endpoint: dict[str, str], bucket: S3Store) -> None:
+    """Its initial state comes from whatever server the environment names."""
+    assert bucket is not None
+    where = urlsplit(endpoint["AWS_ENDPOINT_URL"])
+    connection = http.client.HTTPConnection(where.hostname or "", where.port)
+    for name, body in (("nexapod-example", b""), ("nexapod-example/state", b"400000")):
+        connection.request("PUT", f"/{name}", body)
+        connection.getresponse().read()
+    connection.close()
+    done = home.call("submit", EXAMPLES / "ensemble-s3/job.toml", "--wait", env=endpoint)
+    assert done.code == 0, done.err
+    ends = [(home.path / f"results/1/{task}/end").read_text() for task in range(1, 9)]
+    assert len(set(ends)) > 1
 
 
 @pytest.mark.parametrize(("source", "more", "code", "wanted"), [
