@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 __all__ = ["FULL", "sync_files", "write", "write_all"]
@@ -53,7 +53,10 @@ def write_all(contents: Mapping[Path, bytes], mode: int = 0o644) -> None:
             temporaries[path] = temporary
             with os.fdopen(fd, "wb") as stream:
                 stream.write(data)
-        sync_files(temporaries.values())
+        if len(temporaries) <= _SINGLE:
+            _sync_each(temporaries.values())
+        else:
+            _sync_file_systems({path.parent for path in contents})
         for path, temporary in temporaries.items():
             temporary.replace(path)
     except BaseException:
@@ -69,7 +72,7 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name[:50]}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
-def sync_files(paths: Iterable[Path | str], *, below: Iterable[Path] = ()) -> None:
+def sync_files(paths: Iterable[Path | str], *, below: Collection[Path] = ()) -> None:
     """Make files and their folders durable: each by itself when they are few, else the file systems they lie on.
 
     Where all of them lie `below` some folders, on the file systems of these, many need not be looked at one by one.
@@ -78,21 +81,33 @@ def sync_files(paths: Iterable[Path | str], *, below: Iterable[Path] = ()) -> No
         OSError: Something could not be made durable.
 
     """
-    listed = list(paths)
+    listed = list(map(str, paths))
     if len(listed) <= _SINGLE:
-        for path in [*listed, *{os.path.dirname(path) or "." for path in listed}]:
-            _sync(path)
-        return
+        _sync_each([*listed, *_folders_of(listed)])
+    else:
+        _sync_file_systems(below or _folders_of(listed))
+
+
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    return {os.path.dirname(path) or "." for path in paths}
+
+
+def _sync_each(paths: Iterable[Path | str]) -> None:
+    for path in paths:
+        _sync(path)
+
+
+def _sync_file_systems(folders: Iterable[Path | str]) -> None:
+    """Make everything durable that lies on the file systems of these folders."""
     import ctypes  # noqa: PLC0415 - only floods of files pay for it
 
     libc = ctypes.CDLL(None, use_errno=True)
-    folders = list(map(str, below)) or {os.path.dirname(path) or "." for path in listed}
-    devices = {os.stat(folder).st_dev: folder for folder in folders}
+    devices = {os.stat(folder).st_dev: str(folder) for folder in folders}
     for folder in devices.values():
         fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if libc.syncfs(fd):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
         finally:
             os.close(fd)
 

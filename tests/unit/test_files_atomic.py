@@ -52,8 +52,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 30])
-def test_many_files_are_replaced_in_their_order(tmp_path: Path, count: int) -> None:
-    """New content and mode in several folders, the first one first; nothing temporary is left."""
+def test_many_files_are_replaced(tmp_path: Path, count: int) -> None:
+    """New content and mode in several folders; nothing temporary is left."""
     contents = {}
     for number in range(count):
         folder = tmp_path / str(number % 3)
@@ -63,8 +63,6 @@ def test_many_files_are_replaced_in_their_order(tmp_path: Path, count: int) -> N
     atomic.write_all(contents, 0o600)
     assert {path: path.read_bytes() for path in tmp_path.glob("*/*")} == contents
     assert {stat.S_IMODE(path.stat().st_mode) for path in contents} <= {0o600}
-    changed = [path.stat().st_ctime_ns for path in contents]
-    assert changed == sorted(changed)
 
 
 @pytest.mark.parametrize("count", [2, 30])
