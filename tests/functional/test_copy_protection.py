@@ -53,7 +53,8 @@ class Mesh:
         self.honest, self.other = JoinedNode(home, "honest"), JoinedNode(home, "other")
         assert home.submit(JOB).code == 0
         self.replicas = {given.name.task: given for given in self.other.take()}
-        for given in self.honest.take():
+        self.theirs = {given.name.task: given for given in self.honest.take()}
+        for given in self.theirs.values():
             self.honest.report(given, self.honest.statement(given, TRUE), carried=carried(TRUE))
         self._said: dict[int, Statement] = {}
 
@@ -143,9 +144,11 @@ def test_reports_that_are_no_vote(home: Home) -> None:
     mesh = Mesh(home)
     for task, (act, _, _) in enumerate(REFUSED.values()):
         act(mesh, task)
+    theirs = mesh.theirs[0]
+    mesh.other.report(theirs, mesh.honest.statement(theirs, TRUE))  # as if the lease of the other were its own
     mesh.passes()
     wanted = {str(mesh.replicas[task].name): code for task, (_, _, code) in enumerate(REFUSED.values())}
-    assert mesh.refused() == wanted
+    assert mesh.refused() == {**wanted, str(theirs.name): "report.other_node"}
     assert mesh.blame() == sum(blame for _, blame, _ in REFUSED.values())
     assert mesh.states() == ["active"] * len(REFUSED)
 
