@@ -61,6 +61,10 @@ def aligned(left: Iterator[Batch], right: Iterator[Batch]) -> Iterator[tuple[Bat
             if a or b:
                 yield a, b
             return
+        if len(a) == len(b):
+            yield a, b
+            a = b = []
+            continue
         count = min(len(a), len(b))
         yield a[:count], b[:count]
         a, b = a[count:], b[count:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ from nexapod_batch.compare.formats.named import text
 if TYPE_CHECKING:
     from typing import Any
 
-    from nexapod_batch.compare.numbers import Batch, Token
+    from nexapod_batch.compare.numbers import Token
 
 __all__ = ["fields_of", "numbers", "tokens"]
 
@@ -23,7 +22,7 @@ _CODES = {
 }  # fmt: skip
 
 
-def numbers(values: np.ndarray[Any, Any]) -> Batch | None:
+def numbers(values: np.ndarray[Any, Any]) -> memoryview[Any] | None:
     """Return numbers in C order as they lie in memory; None for what is no array of numbers."""
     kind = values.dtype.kind
     if kind == "c":
@@ -34,7 +33,8 @@ def numbers(values: np.ndarray[Any, Any]) -> Batch | None:
     if code is None:
         return None
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    return array(code, native.tobytes())
+    view: memoryview[Any] = native.reshape(-1).view("B").data
+    return view.cast(code)  # type: ignore[call-overload, no-any-return] # one of array's
 
 
 def tokens(values: np.ndarray[Any, Any]) -> list[Token]:

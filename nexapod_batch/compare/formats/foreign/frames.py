@@ -1,15 +1,25 @@
-"""What the program sends: frames of a length in four bytes, and a pair in MessagePack, (kind, content).
+"""What the program sends: pairs in MessagePack, (kind, content), each behind its length in four bytes.
 
-`tokens` has a list of them; a code of `array` has numbers as bytes; `refused`, `missing` and `end` are the last.
+`tokens` has a list of them; a code of `array` has the number of bytes that follow, numbers as they lie in memory;
+`refused`, `missing` and `end` are the last.
 """
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from array import array
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-__all__ = ["MOST", "NUMBERS", "send"]
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nexapod_batch.compare.numbers import Batch
+
+    #: Tokens, or numbers as a library holds them.
+    Sent = Batch | memoryview[Any]
+
+__all__ = ["MOST", "NUMBERS", "send", "send_batch"]
 
 #: Bytes of a frame, at most.
 MOST = 256 << 20
@@ -23,3 +33,13 @@ def send(stream: BinaryIO, kind: str, content: object) -> None:
     """Write a frame."""
     data = _encode((kind, content))
     stream.write(len(data).to_bytes(4, "big") + data)
+
+
+def send_batch(stream: BinaryIO, batch: Sent) -> None:
+    """Write tokens; numbers of an array, or of a view of one, are copied nowhere."""
+    if isinstance(batch, list):
+        send(stream, "tokens", batch)
+        return
+    view = memoryview(batch)
+    send(stream, batch.typecode if isinstance(batch, array) else view.format, view.nbytes)
+    stream.write(view.cast("B"))

@@ -18,7 +18,7 @@ from nexapod_batch.compare.formats.named import is_ignored, part, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.compare.numbers import Batch
+    from nexapod_batch.compare.formats.foreign.frames import Sent
 
 __all__ = ["batches"]
 
@@ -29,7 +29,7 @@ _MOST_OBJECTS = 1_000_000
 _BOOKKEEPING = frozenset({"_NCProperties", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"})
 
 
-def batches(path: str, ignored: frozenset[str]) -> Iterator[Batch]:
+def batches(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
     """Yield everything that has a name.
 
     Raises:
@@ -64,7 +64,7 @@ def batches(path: str, ignored: frozenset[str]) -> Iterator[Batch]:
                     yield from _dataset(inner, found)
 
 
-def _group(name: str, group: h5py.Group, ignored: frozenset[str]) -> Iterator[Batch]:
+def _group(name: str, group: h5py.Group, ignored: frozenset[str]) -> Iterator[Sent]:
     yield [part(name), text("group")]
     yield from _attributes(name, group, ignored)
 
@@ -78,7 +78,7 @@ def _target(link: h5py.SoftLink | h5py.ExternalLink) -> str:
     return f"{getattr(link, 'filename', '')}:{link.path}"
 
 
-def _attributes(name: str, owner: h5py.HLObject, ignored: frozenset[str]) -> Iterator[Batch]:
+def _attributes(name: str, owner: h5py.HLObject, ignored: frozenset[str]) -> Iterator[Sent]:
     for key in sorted(owner.attrs):
         short = name.rpartition("/")[2]
         if is_ignored(ignored | _BOOKKEEPING, key, f"{name}:{key}", f"{short}:{key}"):
@@ -92,7 +92,7 @@ def _attributes(name: str, owner: h5py.HLObject, ignored: frozenset[str]) -> Ite
         yield from _values(f"{name}:{key}", values)
 
 
-def _values(name: str, values: np.ndarray[Any, Any]) -> Iterator[Batch]:
+def _values(name: str, values: np.ndarray[Any, Any]) -> Iterator[Sent]:
     """Yield an array; a record goes field by field."""
     fields = fields_of(values.dtype)
     for field in fields:
@@ -103,7 +103,7 @@ def _values(name: str, values: np.ndarray[Any, Any]) -> Iterator[Batch]:
         yield tokens(values) if found is None else found
 
 
-def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Batch]:
+def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Sent]:
     """Yield a dataset block by block; where they end does not show."""
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} lies in other files")

@@ -16,7 +16,8 @@ from nexapod_batch.compare.formats.named import is_ignored, part, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.compare.numbers import Batch, Token
+    from nexapod_batch.compare.formats.foreign.frames import Sent
+    from nexapod_batch.compare.numbers import Token
 
 __all__ = ["batches"]
 
@@ -24,7 +25,7 @@ _ROWS = 1 << 15
 _LONGEST_FOOTER = 64 << 20
 
 
-def batches(path: str, ignored: frozenset[str]) -> Iterator[Batch]:
+def batches(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
     """Yield each column."""
     pa.set_cpu_count(1)
     file = pq.ParquetFile(
@@ -39,7 +40,7 @@ def batches(path: str, ignored: frozenset[str]) -> Iterator[Batch]:
             yield _column(batch.column(0))
 
 
-def _column(values: pa.Array) -> Batch:
+def _column(values: pa.Array) -> Sent:
     if values.null_count == 0 and (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         found = numbers(values.to_numpy(zero_copy_only=False))
         if found is not None:

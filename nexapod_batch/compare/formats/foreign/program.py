@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import resource
 import sys
-from array import array
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-from nexapod_batch.compare.formats.foreign.frames import send
+from nexapod_batch.compare.formats.foreign.frames import send, send_batch
 from nexapod_batch.compare.ignoring import names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
-
-    from nexapod_batch.compare.numbers import Batch
 
 __all__ = ["FILE", "main"]
 
@@ -38,7 +30,8 @@ def main(argv: list[str]) -> int:
         out.flush()
         return 0
     try:
-        _send_all(out, module.batches(FILE, names(ignored)))
+        for batch in module.batches(FILE, names(ignored)):
+            send_batch(out, batch)
     except BrokenPipeError:
         return 0  # whoever compares has seen enough
     except Exception as error:  # noqa: BLE001 - each library has its own
@@ -47,14 +40,6 @@ def main(argv: list[str]) -> int:
         send(out, "end", "")
     out.flush()
     return 0
-
-
-def _send_all(out: BinaryIO, batches: Iterator[Batch]) -> None:
-    for batch in batches:
-        if isinstance(batch, array):
-            send(out, batch.typecode, batch.tobytes())
-        else:
-            send(out, "tokens", batch)
 
 
 if __name__ == "__main__":

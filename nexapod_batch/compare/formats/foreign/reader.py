@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
 from array import array
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.stream import Source
 
 __all__ = ["read_as"]
+
+#: Bytes that wait in the pipe: fewer mean more turns of the two processes.
+_PIPE = 1 << 20
 
 
 def read_as(kind: str, wanted: str) -> Callable[[Source, str], tuple[Parts, Iterator[Batch]]]:
@@ -40,6 +45,8 @@ def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch]:
             env=interpreter.environment(os.environ) | _QUIET,
         )  # fmt: skip
         assert process.stdout is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(OSError):  # a user may have too many large pipes
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
         try:
             yield from _received(source, process.stdout, wanted)
         finally:
@@ -67,10 +74,30 @@ def _received(source: Source, stream: IO[bytes], wanted: str) -> Iterator[Batch]
             raise missing_reader(source.name, *[str(name) for name in content if isinstance(name, str)])
         if kind == "refused":
             source.refuse(str(content)[:300], wanted)
-        if kind in NUMBERS and isinstance(content, bytes):
-            yield array(kind, content)
+        if kind in NUMBERS and isinstance(content, int):
+            yield _numbers(source, stream, kind, content, wanted)
         elif kind == "tokens" and isinstance(content, list):
             yield [token for token in content if isinstance(token, bytes | int | float)]
+
+
+def _numbers(source: Source, stream: IO[bytes], kind: str, size: int, wanted: str) -> array[Any]:
+    """Return numbers that follow a frame, read to where they stay."""
+    numbers: array[Any] = array(kind)
+    if not 0 <= size <= MOST or size % numbers.itemsize:
+        source.refuse("a library that was taken over", wanted)
+    numbers = array(kind, bytes(numbers.itemsize)) * (size // numbers.itemsize)
+    view = memoryview(numbers).cast("B") if size else memoryview(bytearray())
+    at = 0
+    while at < size:
+        count = stream.readinto(view[at:])  # type: ignore[attr-defined] # it is buffered
+        if not count:
+            _broken(source, wanted)
+        at += count
+    return numbers
+
+
+def _broken(source: Source, wanted: str) -> NoReturn:
+    source.refuse("what its library broke off at, or took more memory or time for than it may", wanted)
 
 
 _FRAME = msgspec.msgpack.Decoder(tuple[str, Any])
@@ -79,5 +106,5 @@ _FRAME = msgspec.msgpack.Decoder(tuple[str, Any])
 def _exactly(source: Source, stream: IO[bytes], size: int, wanted: str) -> bytes:
     data = stream.read(size)
     if len(data) != size:
-        source.refuse("what its library broke off at, or took more memory or time for than it may", wanted)
+        _broken(source, wanted)
     return data
