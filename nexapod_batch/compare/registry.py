@@ -42,6 +42,9 @@ def _head(rule: CompareRule) -> str:
     text = f"nexapod-normalized:{RULES_VERSION} {rule.comparator} {rule.digits} "
     if rule.ignore:
         text += f"ignore {json.dumps(rule.ignore)} "
+    for key in ("delimiter", "decimal"):
+        if value := getattr(rule, key):
+            text += f"{key} {json.dumps(value)} "
     return f"{text}unordered " if rule.unordered else text
 
 

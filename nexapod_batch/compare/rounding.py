@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
+from nexapod_batch.compare import unordered
 from nexapod_batch.compare.blocks import Block, rounded
 from nexapod_batch.compare.compound import compound_of
 from nexapod_batch.compare.formats.reading import Reading
@@ -60,6 +61,9 @@ class Rounding(Normalization):
         reading = Reading(source)
         head = reading.format if rule.integers == "exact" else f"{reading.format} {rule.integers}"
         yield f"{head}\n".encode()
+        if rule.unordered:
+            yield unordered.form(reading, normal)
+            return
         style = self.style(rule)
         for batch in reading.blocks:
             if isinstance(batch, Block) and style:
@@ -78,6 +82,8 @@ class Rounding(Normalization):
     def differs(self, left: Source, right: Source, name: str) -> Difference | None:
         """Return the first difference of two files of which nothing was taken yet."""
         normal = self.token(left.rule)
+        if left.rule.unordered:
+            return unordered.difference(Reading(left), Reading(right), name, normal)
         return first_unequal(left, right, name, lambda a, b: normal(a) == normal(b))
 
     def style(self, rule: CompareRule) -> bytes:  # noqa: ARG002

@@ -13,6 +13,7 @@ from nexapod_batch.compare.formats.reading import suffix_of
 from nexapod_batch.compare.ignoring import patterns
 from nexapod_batch.compare.registry import first_difference
 from nexapod_batch.compare.stream import Source
+from nexapod_batch.compare.unordered import UNORDERED
 from nexapod_batch.compare.unpacking import unpacked
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import Comparator, CompareRule
@@ -35,6 +36,8 @@ _IDLE = re.compile(
 )
 _LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row \d+, column (\d+)"), re.compile(r"(.*?):?([^:/]+)$")
 _LEAST_DIGITS = 3
+#: Digits where nothing tells how many.
+_USUAL_DIGITS = 8
 #: Digits less than these two files would bear: the noise of the next run is not the same.
 _MARGIN = 2
 _LONGEST = 1 << 20  # bytes of a line
@@ -69,8 +72,22 @@ def _suggested(
         difference = _differ(left, right, name, loose)
         entry = None if difference is None else _entry(left, difference, figures.format, base)
         if entry is None or entry in ignore:
-            return None
+            return _in_any_order(left, right, name, base) if figures.format in UNORDERED else None
         ignore.append(entry)
+    return None
+
+
+def _in_any_order(
+    left: Callable[[], BinaryIO], right: Callable[[], BinaryIO], name: str, base: CompareRule
+) -> CompareRule | None:
+    """Return the rule under which two files with the same lines in another order agree; None where they have others."""
+    plain = base._replace(rtol=None, atol=None, unordered=True)
+    for rule in (
+        plain._replace(comparator=Comparator.CONTENT, digits=None),
+        plain._replace(comparator=Comparator.SIGNIFICANT, digits=_USUAL_DIGITS),
+    ):
+        if _differ(left, right, name, rule) is None:
+            return rule
     return None
 
 
@@ -169,6 +186,9 @@ def as_descriptor(rule: CompareRule) -> str:
         words.append("rtol = 0.0")
     if rule.integers != "exact":
         words.append(f'integers = "{rule.integers}"')
+    words += [f"{key} = {json.dumps(getattr(rule, key))}" for key in ("delimiter", "decimal") if getattr(rule, key)]
+    if rule.unordered:
+        words.append("unordered = true")
     if rule.ignore:
         words.append(f"ignore = {json.dumps(list(rule.ignore), ensure_ascii=False)}")
     return ", ".join(words)

@@ -247,11 +247,31 @@ def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule |
     if output["integers"] != "exact" and not comparator.parameters:  # round, significant, allclose
         report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
     _check_ignored(comparator, output, where, report)
+    if output["unordered"] or output["delimiter"] is not None or output["decimal"] != ".":
+        _check_table(comparator, output, where, report)
     if len(report.problems) > before:
         return None
     missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
     ignore = tuple(output["ignore"])
-    return CompareRule(comparator=comparator, integers=output["integers"], ignore=ignore, **(missing | given))
+    return CompareRule(
+        comparator=comparator, integers=output["integers"], ignore=ignore, unordered=output["unordered"],
+        delimiter="\t" if output["delimiter"] == "tab" else output["delimiter"] or "",
+        decimal="" if output["decimal"] == "." else output["decimal"], **(missing | given),
+    )  # fmt: skip
+
+
+def _check_table(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:
+    """Report how lines and cells are read where the comparator, or the file, has none."""
+    if output["unordered"] and comparator not in {Comparator.ROUND, Comparator.SIGNIFICANT, Comparator.CONTENT}:
+        wanted = "compare = content, significant or round"
+        report.add(f"{where}.unordered", f"not used by {comparator}", wanted=wanted)
+    from nexapod_batch.compare.formats.reading import suffix_of  # noqa: PLC0415 - seldom
+
+    for key, usual in (("delimiter", None), ("decimal", ".")):
+        if output[key] != usual and suffix_of(output["path"]) not in {"csv", "tsv"}:
+            report.add(f"{where}.{key}", "only for CSV", got=output["path"], wanted="a file .csv or .tsv")
+    if output["decimal"] == "," == output["delimiter"]:
+        report.add(f"{where}.delimiter", "is the decimal mark too", got=",", wanted='another one, as delimiter = ";"')
 
 
 def _check_ignored(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:

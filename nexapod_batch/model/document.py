@@ -319,8 +319,9 @@ def _rule_document(rule: CompareRule) -> Document:
         document["integers"] = rule.integers
     if rule.ignore:
         document["ignore"] = list(rule.ignore)
-    if rule.unordered:
-        document["unordered"] = True
+    for key in ("delimiter", "decimal", "unordered"):
+        if value := getattr(rule, key):
+            document[key] = value
     return document
 
 
@@ -332,6 +333,8 @@ def _rule(document: Document) -> CompareRule:
         atol=None if document["atol"] is None else float(document["atol"]),
         integers=document.get("integers", "exact"),
         ignore=tuple(document.get("ignore", ())),
+        delimiter=document.get("delimiter", ""),
+        decimal=document.get("decimal", ""),
         unordered=document.get("unordered", False),
     )
 

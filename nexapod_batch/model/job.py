@@ -133,6 +133,8 @@ class CompareRule(NamedTuple):
     atol: float | None = None
     integers: str = "exact"  # exact | approximate: whether whole numbers are rounded, or may be close, as others are
     ignore: tuple[str, ...] = ()  # what of a file does not count: see `compare.ignoring`
+    delimiter: str = ""  # of the cells of CSV; "" for the one that the first line shows
+    decimal: str = ""  # "," where numbers in CSV have a decimal comma
     unordered: bool = False  # whether the lines of JSON Lines, or the rows of a table, may stand in any order
 
     @property

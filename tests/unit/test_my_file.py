@@ -191,6 +191,18 @@ def xml(values: np.ndarray[Any, Any], date: str) -> bytes:
     return f'<svg w="{values[1, 1]:.12f}">\n<dc:date>{date}</dc:date>\n<path d="{words}"/>\n<v>{values[1, 0]:.12f}</v></svg>\n'.encode()
 
 
+def in_any_order(head: str, lines: list[str], date: str) -> bytes:
+    """Write lines, on the second day the last one first."""
+    return (head + "".join(reversed(lines) if date[-1] == "2" else lines)).encode()
+
+
+def lammps(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write a log as LAMMPS does: columns of a fixed width, and times of its own."""
+    lines = [f"LAMMPS ({date})", "   Step          Temp          E_pair"]
+    lines += [f"{step:10d}   {value:<14.8g} {-value:<14.8g}" for step, value in enumerate(values[0])]
+    return "\n".join([*lines, f"Loop time of {date} on 4 procs for 3 steps", f"Total wall time: {date}", ""]).encode()
+
+
 def text(template: str) -> Callable[[np.ndarray[Any, Any], str], bytes]:
     """Return what fills date, first value and a table into a text."""
 
@@ -207,8 +219,12 @@ KINDS: dict[str, tuple[str, Callable[[np.ndarray[Any, Any], str], bytes]]] = {
     "a log that can never agree": ("a.log", text("{date}\n")),
     "CSV": ("a.csv", lambda values, date: ("x,y,z\n" + rows(values, '"%.15e"' if date == "never" else "%.15e", ",")).encode()),
     "CSV with a column of times": ("a.csv", text('name,seconds,"x"\na,{date},{x}\n')),
+    "CSV with decimal commas": ("a.csv", lambda values, date: ("x;y;z\n" + rows(values, '"%.15e"' if date[-1] == "2" else "%.15e", ";").replace(".", ",")).encode()),
+    "CSV whose rows come in any order": ("a.csv", lambda values, date: in_any_order("n,x\n", [f"{one:.15g},{one:.15e}\n" for one in values.ravel()], date)),
     "JSON": ("a.json", lambda values, date: json.dumps({"meta": {"date": date, "n": 3}, "x": values.tolist(), "s": [{"elapsed": date}]}).encode()),
     "JSON Lines": ("a.jsonl", lambda values, date: "".join(json.dumps({"time": date, "x": row}) + "\n" for row in values.tolist()).encode()),
+    "JSON Lines in any order": ("a.jsonl", lambda values, date: in_any_order("", [json.dumps({"x": one}) + "\n" for one in values.ravel()], date)),
+    "a LAMMPS log": ("log.lammps", lammps),
     "NumPy .npy": ("a.npy", npy),
     "records of NumPy": ("a.npy", records),
     "NumPy .npz": ("a.npz", npz),
@@ -235,10 +251,10 @@ KINDS: dict[str, tuple[str, Callable[[np.ndarray[Any, Any], str], bytes]]] = {
 LINES = re.findall(r"^\| (?!my file|-)(.*?) \| (.*?) \| .*? \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def rule_of(cell: str) -> CompareRule:
+def rule_of(cell: str, name: str = "a") -> CompareRule:
     """Return the rule that a cell of the page says, as a descriptor has it."""
     keys = "\n".join(re.findall(r"`([a-z]+ = [^`]+)`", cell))
-    parsed = parse(f'schema = 1\n[job]\ncommand = ["true"]\n[[outputs]]\npath = "a"\n{keys}\n[[outputs]]\npath = "b"\n', Path("/"))
+    parsed = parse(f'schema = 1\n[job]\ncommand = ["true"]\n[[outputs]]\npath = "{name}"\n{keys}\n[[outputs]]\npath = "b"\n', Path("/"))
     return parsed.job.outputs[0].rule
 
 
@@ -261,7 +277,7 @@ def test_two_honest_runs_agree_and_a_falsified_one_does_not(line: tuple[str, str
     """Another day and noise of 1e-14 are no difference; a value that changed by a tenth is one."""
     kind, cell = line
     name, write = KINDS[kind]
-    rule = rule_of(cell)
+    rule = rule_of(cell, KINDS[kind][0])
     one, other = write(VALUES, "2026-11-01"), write(VALUES * (1 + 1e-14), "2026-11-02")
     falsified = write(VALUES * 1.1, "2026-11-01")
     assert agree(name, one, other, rule)

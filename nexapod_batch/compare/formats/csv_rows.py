@@ -100,7 +100,8 @@ class _Table:
     def __init__(self, source: Source, delimiter: bytes) -> None:
         self._source, self._lines = source, _Lines(source)
         self._first = self._lines.many()
-        self._delimiter = delimiter or _delimiter(self._first.partition(b"\n")[0])
+        self._comma = source.rule.decimal == ","
+        self._delimiter = source.rule.delimiter.encode() or delimiter or _delimiter(self._first.partition(b"\n")[0])
         self._simple = re.compile(rb'(?:(?<=[\n%b])|\A)"[^"\n]*"(?=[\r\n%b]|\Z)' % (2 * (re.escape(self._delimiter),)))
 
     def batches(self) -> Iterator[list[Token] | Block]:
@@ -129,7 +130,9 @@ class _Table:
         self._lines.number += part.count(b"\n")
         part = part.replace(b"\r\n", b"\n")
         lines = part.rstrip(b"\n")
-        if lines:
+        if lines and self._comma:
+            yield self._tokens(lines)
+        elif lines:
             yield Block(lines, Layout(self._delimiter, cells=True), self._tokens, self._word)
         yield [b"\n"] * max(part.count(b"\n", len(lines)), 1)  # the last line may have no end
 
@@ -152,9 +155,11 @@ class _Table:
 
     def _row(self, line: bytes) -> list[Token]:
         if b'"' in line:
-            return _quoted_row(self._source, line, self._lines, self._delimiter)
-        text = line.removesuffix(b"\n").removesuffix(b"\r")
-        return _plain_row(text, self._delimiter) if text else []
+            row = _quoted_row(self._source, line, self._lines, self._delimiter)
+        else:
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            row = _plain_row(text, self._delimiter) if text else []
+        return [_with_comma(cell) for cell in row] if self._comma else row
 
     def _one_by_one(self) -> Iterator[list[Token]]:
         """Yield the rows that were put back, and those that a quote joins to them."""
@@ -175,6 +180,18 @@ class _Table:
             if left_out is None:
                 left_out = frozenset(at for at, cell in enumerate(row) if _text_of(cell).strip() in ignored)
             yield [*(cell for at, cell in enumerate(row) if at not in left_out), b"\n"]
+
+
+def _with_comma(cell: Token) -> Token:
+    """Return a cell as it is read where the decimal mark is a comma: `1,5` is a number, and `1.5` may be a name."""
+    if not isinstance(cell, bytes):
+        return cell
+    if cell[:1] != b'"':
+        return _as_text(cell) if b"." in cell else cell
+    token = cell[1:-1].strip(b" ")
+    if b"," in token and b"." not in token and value_of(token.replace(b",", b".")) is not None:
+        return token.replace(b",", b".")
+    return cell
 
 
 def _delimiter(line: bytes) -> bytes:

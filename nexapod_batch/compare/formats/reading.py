@@ -8,6 +8,7 @@ when these are equal. In CSV, JSON and .npy, text is quoted as a JSON string, so
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.compare.blocks import Block
@@ -84,6 +85,8 @@ class Reading:
         suffix = suffix_of(source.name)
         chosen = _format(source.head, suffix)
         self.format = chosen.name
+        if chosen.name not in BINARY and source.head.startswith(codecs.BOM_UTF8):
+            source.read(len(codecs.BOM_UTF8))  # it says how characters are written, and is none
         if source.rule.ignore:
             source.leave_out(patterns(source.rule.ignore, bare=chosen.name in LINES_BY_PATTERN))
         self._place, self.blocks = chosen.read(source, suffix)

@@ -207,6 +207,15 @@ _OUTPUT = Table(
             [],
             shown="nothing",
         ),
+        "unordered": Key(
+            Flag(), "Lines of text, rows of CSV and documents of JSON Lines may stand in any order.", default=False
+        ),
+        "delimiter": Key(
+            Text("one character, or tab", pattern=r"tab|[^\w\s\"'.+-]"),
+            "Between the cells of CSV.",
+            shown="as the first line has it",
+        ),
+        "decimal": Key(Choice([".", ","]), "The decimal mark of numbers in CSV.", "."),
         "optional": Key(Flag(), "It may be missing.", default=False),
     },
     "A file that the command leaves. Without any, stdout is the output, compared exactly.",
