@@ -65,7 +65,10 @@ def _documents(token: Token, depth: int) -> int:
 
 
 def form(reading: Reading, normal: Callable[[Token], bytes]) -> bytes:
-    """Return what is the same for files with the same records, in whatever order."""
+    """Return what is the same for files with the same records, in whatever order.
+
+    Raises CompareError for a format that has no records, and one that is too long.
+    """
     total = count = 0
     for record in _records(reading):
         digest = hashlib.shake_256(b" ".join(map(normal, record))).digest(_BYTES)
@@ -75,7 +78,10 @@ def form(reading: Reading, normal: Callable[[Token], bytes]) -> bytes:
 
 
 def difference(left: Reading, right: Reading, name: str, normal: Callable[[Token], bytes]) -> Difference | None:
-    """Return a record that one file has more often than the other; None when there is none."""
+    """Return a record that one file has more often than the other; None when there is none.
+
+    Raises CompareError for a format that has no records, and one that is too long.
+    """
     counts: dict[bytes, int] = {}
     shown: dict[bytes, str] = {}
     for reading, sign in ((left, 1), (right, -1)):
