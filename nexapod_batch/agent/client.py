@@ -96,13 +96,21 @@ class Client:
 
     def __init__(self, url: str, pin: str, signer: Signer) -> None:
         """Connect to nothing yet."""
+        self._signer, self._aimed = signer, ("", "")
+        self._connection: http.client.HTTPConnection | None = None
+        self.ahead_s = 0.0  # of the server's clock, before ours
+        self.aim(url, pin)
+
+    def aim(self, url: str, pin: str) -> None:
+        """Talk to this coordinator from now on."""
+        if (url, pin) == self._aimed:
+            return
+        self.close()
+        self._aimed, self._pin, self.ahead_s = (url, pin), pin, 0.0
         self._scheme, self._host, self._port = check_url(url)
         default = {"https": 443, "http": 80}[self._scheme]
         shown = f"[{self._host}]" if ":" in self._host else self._host
         self._authority = shown if self._port == default else f"{shown}:{self._port}"
-        self._pin, self._signer = pin, signer
-        self._connection: http.client.HTTPConnection | None = None
-        self.ahead_s = 0.0  # of the server's clock, before ours
 
     def post(
         self, path: str, body: bytes, *, patience_s: float = 0.0, more: dict[str, str] | None = None

@@ -6,6 +6,9 @@
 | `key` | its private key, mode 0600; it never leaves this folder |
 | `spool/`, `work/`, `inputs/` | as of any node: bundles, claims, reports; work folders; inputs by digest |
 | `later.json` | launches to forget as soon as they are over |
+| `leader.json` | which coordinator it follows, in which epoch |
+| `roster.json` | which servers may be its coordinator |
+| `held/`, `reported/` | for a stand-in: bundles, and reports that were taken in |
 | `agent.lock` | held by the one `node run` |
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct
@@ -58,6 +62,7 @@ class AgentHome:
         self.folder = folder
         self.spool, self.work, self.inputs = folder / "spool", folder / "work", folder / "inputs"
         self.key_file, self.settings_file = folder / "key", folder / "agent.json"
+        self.leader_file, self.roster_file = folder / "leader.json", folder / "roster.json"
         self._lock = -1
 
     def make(self) -> None:
@@ -81,6 +86,12 @@ class AgentHome:
     def keep(self, settings: AgentSettings) -> None:
         """Write the settings."""
         atomic.write(self.settings_file, msgjson.format(msgjson.encode(settings), indent=2) + b"\n", mode=0o600)
+
+    def forget_coordinator(self) -> None:
+        """Forget whom the node followed: it joins another coordinator."""
+        for path in (self.leader_file, self.roster_file):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "held", ignore_errors=True)
 
     def lock(self) -> None:
         """Hold the node for this process; BusyError where another one does.

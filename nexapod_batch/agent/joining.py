@@ -81,6 +81,8 @@ def join(
         name=joined.name, url=url, pin=pin, coordinator_key=joined.coordinator_key, owner=joined.owner, tier=tier,
         cpus=cpus, mem_mib=mem_mib, gpus=offer.gpus, gpu_slots=wish.gpu_slots, code=joined.code,
     )  # fmt: skip
+    if home.settings_file.exists() and home.settings().coordinator_key != joined.coordinator_key:
+        home.forget_coordinator()
     home.keep(settings)
     AgentWorker(home, settings, signer, offer)  # writes what its owner can change from now on
     return home, joined

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import json as msgjson
 
+from nexapod_batch.agent import following
 from nexapod_batch.agent.client import Client
+from nexapod_batch.agent.leader import Leader, Server
 from nexapod_batch.agent.outgoing import Outgoing
 from nexapod_batch.agent.worker import AgentWorker
 from nexapod_batch.errors import NexapodError, TryAgainError
+from nexapod_batch.mesh.commitment import commitments_to
 from nexapod_batch.mesh.messages import Answer, WorkCall
 from nexapod_batch.spool.lock import live_incarnation
 
@@ -34,13 +37,15 @@ def leave(home: AgentHome, *, force: bool = False) -> bool:
         raise TryAgainError(
             "the worker of the node runs", hint="wait until it has ended, a minute after its last command; or --force"
         )
-    client = Client(settings.url, settings.pin, signer)
+    leader = Leader(home.leader_file, [Server(settings.url, settings.pin), *following.servers_of(home, settings)])
+    client = Client(*leader.current(), signer)
     told = True
     try:
         if home.spool.exists() and not settings.code:
-            _say_the_rest(client, Outgoing(AgentWorker(home, settings, signer, None)))
+            _say_the_rest(client, Outgoing(AgentWorker(home, settings, signer, None)), leader.epoch)
         if not settings.code:
-            _call(client, WorkCall(poll=os.urandom(16).hex(), folder=str(home.inputs), leaves=True))
+            folder = str(home.inputs)
+            _call(client, WorkCall(poll=os.urandom(16).hex(), epoch=leader.epoch, folder=folder, leaves=True))
     except NexapodError:
         if not force:
             raise
@@ -51,12 +56,14 @@ def leave(home: AgentHome, *, force: bool = False) -> bool:
     return told
 
 
-def _say_the_rest(client: Client, outgoing: Outgoing) -> None:
+def _say_the_rest(client: Client, outgoing: Outgoing, epoch: int) -> None:
     """Send every report line that the coordinator does not have."""
     complete = False
     while not complete:
         pieces, complete = outgoing.pieces()
-        outgoing.confirm(_call(client, WorkCall(poll=os.urandom(16).hex(), lines=pieces)).kept, {})
+        committed = commitments_to(line for piece in pieces for line in piece.text.encode().splitlines())
+        call = WorkCall(poll=os.urandom(16).hex(), epoch=epoch, committed=committed, lines=pieces)
+        outgoing.confirm(_call(client, call).kept, {})
         complete = complete and not outgoing.unsent()
 
 

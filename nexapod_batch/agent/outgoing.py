@@ -15,7 +15,7 @@ from nexapod_batch.mesh.messages import MAX_LINES, Lines, Said
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from nexapod_batch.agent.worker import AgentWorker
@@ -67,16 +67,31 @@ class Outgoing:
         self._worker, self._spool = worker, worker.home.spool
         self._kept: dict[str, int] = {}
         self._told: dict[str, Said] = {}
+        self._again: set[str] = set()  # launches of which the coordinator may have ignored what was said
+        self._over: dict[str, Said] = {}  # said once more of launches that were forgotten here
 
     def words(self) -> dict[str, Said]:
         """Return what is new of launches."""
+        again, self._again = self._again, set()
+        for key in again:
+            self._told.pop(key, None)
         known = self._worker.known()
         for key in self._told.keys() - known:
             del self._told[key]
         # what is over stays so, and nobody need look again
         open_ones = [key for key in known if key not in self._told or self._told[key].state not in SETTLED]
         states = self._worker.states(open_ones)
-        return {key: said for key, said in states.items() if self._told.get(key) != said}
+        return self._over | {key: said for key, said in states.items() if self._told.get(key) != said}
+
+    def tell_again(self, launches: Iterable[str]) -> None:
+        """Say again what became of launches: what came before their acknowledgement was not heard."""
+        self._again.update(launches)
+
+    def start_over(self, over: Iterable[str]) -> None:
+        """Say everything again, to a coordinator that may know nothing of it; launches in `over` are forgotten here."""
+        self._kept.clear()
+        self._told.clear()
+        self._over = {key: Said(state="COMPLETED") for key in over}
 
     def pieces(self) -> tuple[tuple[Lines, ...], bool]:
         """Return pieces of segments to send in one call, and whether that is all there is."""
@@ -105,7 +120,10 @@ class Outgoing:
     def confirm(self, kept: Mapping[str, int], words: Mapping[str, Said]) -> None:
         """Note what the coordinator has by now."""
         self._kept.update(kept)
-        self._told.update(words)
+        for key, said in words.items():
+            self._over.pop(key, None)
+            if key not in self._again:
+                self._told[key] = said
 
     def open_launches(self) -> int:
         """Return how many launches are not over, by the last look."""

@@ -18,8 +18,9 @@ import msgspec
 from msgspec import Struct, field
 from msgspec import json as msgjson
 
-from nexapod_batch.agent import transfer
+from nexapod_batch.agent import following, transfer
 from nexapod_batch.agent.client import Client, RefusedError
+from nexapod_batch.agent.leader import Leader, Server
 from nexapod_batch.agent.outgoing import SETTLED, News, Outgoing
 from nexapod_batch.errors import NexapodError, UnreachableError, UnsafeOutputError, VerificationError
 from nexapod_batch.local_nodes import owner_policy
@@ -41,6 +42,10 @@ __all__ = ["Agent", "Ended", "State"]
 POLL_S, QUIET_S = 25.0, 60.0
 _TICK_S = 0.05
 _LEAST_S, _MOST_S = 0.25, 60.0
+#: Seconds between two looks whether there is a newer roster.
+_ROSTER_S = 3_600.0
+#: The same where there is another coordinator to turn to.
+_SEVERAL_S = 4.0
 #: How often files are sent that were asked for; then they wait to be asked for again.
 _TRIES = 10
 _WORK = "/v1/work"
@@ -90,6 +95,8 @@ class Agent:
         self._wanted: queue.Queue[tuple[str, Wanted]] = queue.Queue(1000)
         self._sending: set[str] = set()  # messages whose files are on their way, or wait for that
         self._outgoing = Outgoing(worker)
+        self._leader = Leader(home.leader_file, self._servers())
+        self._roster_due = 0.0  # when it is asked for next
         self._paused = ""
         self.state = State(begun_at=time.time())
 
@@ -123,6 +130,10 @@ class Agent:
 
     def _say(self, client: Client, *, anyhow: bool) -> bool:
         """Send what is new; say whether anything was."""
+        self._follow_roster(client)
+        epoch = self._leader.epoch
+        if self._leader.told != epoch:
+            self._start_over(client, epoch)
         left = self._worker.forget_due()
         paused = owner_policy.paused(self._home.spool)[0]
         anyhow = anyhow or paused != self._paused
@@ -135,10 +146,10 @@ class Agent:
                 break
             committed = commitments_to(line for piece in pieces for line in piece.text.encode().splitlines())
             if committed:  # before anything else is said of these replicas, and kept there when this returns
-                self._call(client, WorkCall(poll=os.urandom(16).hex(), committed=committed))
+                self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, committed=committed))
             call = WorkCall(
-                poll=os.urandom(16).hex(), folder=str(self._home.inputs), committed=committed, lines=pieces,
-                launches=said, paused=paused,
+                poll=os.urandom(16).hex(), epoch=epoch, folder=str(self._home.inputs), committed=committed,
+                lines=pieces, launches=said, paused=paused,
             )  # fmt: skip
             answer = self._call(client, call)
             self._paused = paused
@@ -151,6 +162,35 @@ class Agent:
         self.state.running = self._outgoing.open_launches() - len(left)
         return sent
 
+    def _servers(self) -> list[Server]:
+        """Return the servers that may lead: those of the roster, or the one that was joined."""
+        named = following.servers_of(self._home, self._settings)
+        return named or [Server(self._settings.url, self._settings.pin)]
+
+    def _follow_roster(self, client: Client) -> None:
+        """Look now and then whether there is a newer roster; what is wrong with one is told, and the old one stays."""
+        if time.monotonic() < self._roster_due:
+            return
+        self._roster_due = time.monotonic() + _ROSTER_S
+        client.aim(*self._leader.current())
+        try:
+            if following.follow(self._home, self._settings, client):
+                self._leader.may_be(self._servers())
+        except VerificationError as error:
+            self.state.trouble = _text(error)
+
+    def _start_over(self, client: Client, epoch: int) -> None:
+        """Say everything that this node has and had to a coordinator that took over: launches first, then the rest."""
+        retained = self._worker.retained
+        retained.bring_back()
+        self._outgoing.start_over(retained.launches() - self._worker.known())
+        folder = str(self._home.inputs)
+        for together in retained.batches():
+            self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, folder=folder, holds=together))
+        self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, folder=folder, holds_no_more=True))
+        self._leader.everything_told(epoch)
+        self._roster_due = 0.0
+
     # ---- what there is to do
 
     def _poll(self) -> None:
@@ -161,11 +201,12 @@ class Agent:
         poll, wait_s, failed_s = os.urandom(16).hex(), 0.0, 0.0
         while not self._stop.is_set():
             call = WorkCall(
-                poll=poll, folder=str(self._home.inputs), acknowledged=acknowledged, delegations=signed,
-                refused=refused, paused=self._paused, wait_s=POLL_S,
+                poll=poll, epoch=self._leader.epoch, folder=str(self._home.inputs), acknowledged=acknowledged,
+                delegations=signed, refused=refused, paused=self._paused, wait_s=POLL_S,
             )  # fmt: skip
             try:
                 answer = self._call(client, call, patience_s=POLL_S)
+                self._outgoing.tell_again(signed)
                 acknowledged, signed, refused = self._take(client, answer)
             except (NexapodError, OSError) as error:  # the same poll again: what was answered is answered again
                 failed_s = wait_s = self._failed(error, failed_s)
@@ -204,6 +245,7 @@ class Agent:
             opened, signature = worker.check(message.bundle)
             for digest in opened.input_paths:
                 transfer.download(client, self._home.inputs, digest)
+            worker.retained.keep(message.bundle, opened, signature)
             worker.put(message.bundle)
             return signature
         if message.cancel:
@@ -215,7 +257,7 @@ class Agent:
         if message.follow is not None:
             pieces = live_logs.read_pieces(self._home.work, message.follow)
             if pieces:
-                self._call(client, WorkCall(poll=os.urandom(16).hex(), logs=pieces))
+                self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=self._leader.epoch, logs=pieces))
         if message.wanted is not None and message.name not in self._sending:
             self._wanted.put_nowait((message.name, message.wanted))
             self._sending.add(message.name)
@@ -243,9 +285,11 @@ class Agent:
 
     def _bring(self, client: Client, wanted: Wanted) -> None:
         """Send the files of a replica, and say so when they are all there."""
+        client.aim(*self._leader.current())
         files = transfer.bring(client, self._home.work, wanted)
         name = f"{wanted.replica}.logs" if wanted.logs else wanted.replica
-        self._call(client, WorkCall(poll=os.urandom(16).hex(), brought={name: files}))
+        call = WorkCall(poll=os.urandom(16).hex(), epoch=self._leader.epoch, brought={name: files})
+        self._call(client, call)
 
     # ---- calls
 
@@ -253,11 +297,16 @@ class Agent:
         return Client(self._settings.url, self._settings.pin, self._signer)
 
     def _call(self, client: Client, call: WorkCall, *, patience_s: float = 0.0) -> Answer:
-        data = client.post(_WORK, msgjson.encode(call), patience_s=patience_s)
+        """Return the answer of the coordinator that leads; another one is called the next time where this is none."""
+        server = self._leader.current()
+        client.aim(server.url, server.pin)
         try:
-            return msgjson.decode(data, type=Answer)
-        except msgspec.DecodeError as error:
-            raise UnreachableError("the coordinator's answer makes no sense", got=str(error)[:200]) from error
+            answer = _answered(client.post(_WORK, msgjson.encode(call), patience_s=patience_s))
+        except (NexapodError, OSError) as error:
+            self._leader.failed(server, error)
+            raise
+        self._leader.heard(server, answer.epoch)
+        return answer
 
     def _connected(self, answer: Answer) -> None:
         self.state.connected, self.state.trouble, self.state.why = True, "", answer.why
@@ -270,7 +319,15 @@ class Agent:
         """Note why a call failed; return for how long to wait: longer each time, or as the coordinator says."""
         self.state.connected, self.state.trouble = False, _text(error)
         asked = error.retry_after if isinstance(error, RefusedError) else 0.0
-        return max(asked, min(_MOST_S, max(_LEAST_S, 2 * before_s)))
+        most_s = _SEVERAL_S if self._leader.several else _MOST_S
+        return max(asked, min(most_s, max(_LEAST_S, 2 * before_s)))
+
+
+def _answered(data: bytes) -> Answer:
+    try:
+        return msgjson.decode(data, type=Answer)
+    except msgspec.DecodeError as error:
+        raise UnreachableError("the coordinator's answer makes no sense", got=str(error)[:200]) from error
 
 
 def _text(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from msgspec import DecodeError
 from msgspec import json as msgjson
 
+from nexapod_batch.agent.retained import Retained
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.mesh.delegating import delegation_message, opened_bundle
@@ -63,6 +64,7 @@ class AgentWorker:
         public = bytes.fromhex(settings.coordinator_key)
         self._coordinators = {key_id(public): public}
         self._later_file = home.folder / "later.json"
+        self.retained = Retained(home.folder, home.spool)
         self._backend.prepare(self._context, self._told())
         owner_settings.reserve(home.spool)
 
@@ -172,8 +174,9 @@ class AgentWorker:
         self._backend.remove(self._context, [name for name in replicas if _is_replica(name)])
 
     def discard(self, segments: Iterable[str]) -> None:
-        """Remove report segments that the coordinator took in."""
-        self._backend.discard(self._context, [name for name in segments if layout.is_segment(name)])
+        """Take report segments away that the coordinator took in."""
+        self.retained.retire([name for name in segments if layout.is_segment(name)])
+        self.retained.prune(self.known())
 
 
 def _is_replica(name: str) -> bool:

@@ -193,7 +193,7 @@ COMMANDS: dict[str, Entry] = {
         "serve",
         "Serve this coordinator to people and nodes elsewhere.",
         (
-            *("--init", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy"),
+            *("--init", "--standby", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy"),
             *("--rate", "--open-jobs", "--open-tasks", "--public", "--unit", "--json"),
         ),
     ),

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     BEGAN = "began"  # the ledger: `origin`, the coordinator's `key`
     IMPORTED = "imported"  # `fact` was known before there was a ledger, `since` when (ms); order says nothing
     RESTORED = "restored"  # the database was put back from a backup: `launches` that were open by it are lost
+    TAKEN_OVER = "taken-over"  # a stand-in began `epoch`; the last head that it held had `size` entries and this `root`
     REGISTERED = "registered"  # `node` with `key`, `owner`, `site`; `sha256` of its row in the registry
     CHANGED = "changed"  # the same of a node that is there
     ROTATED = "rotated"  # `node` has another `key` than it `was`; `sha256` of what both of them signed, where both did

@@ -13,6 +13,7 @@ package `tuf` (the extra `archive`); it reads no clock.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -36,6 +37,9 @@ __all__ = ["MAX_ROSTER", "Anchors", "Roster", "checked", "draft", "opened", "sig
 #: Bytes of the largest roster that is read.
 MAX_ROSTER = 1 << 20
 _OURS = "x-nexapod"
+_SERVER = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,260}#(SHA256:[A-Za-z0-9+/]{43})?", re.ASCII)
+#: Fields that rosters of an older version do not have.
+_LATER = frozenset({"servers"})
 
 
 class Anchors(NamedTuple):
@@ -44,6 +48,7 @@ class Anchors(NamedTuple):
     coordinators: tuple[str, ...] = ()  # keys as NAME+ID+KEY, where NAME is that of the ledger
     witnesses: tuple[str, ...] = ()  # likewise
     urls: tuple[str, ...] = ()  # where ledgers, archives and keys are published
+    servers: tuple[str, ...] = ()  # which may lead, the first one first: URL#SHA256:..., with the pin of its TLS key
 
 
 class Roster(NamedTuple):
@@ -80,9 +85,13 @@ def draft(
         except VerificationError as error:
             what = "an anchor is a key as ledgers have it"
             raise UsageError(what, got=quoted(text, 80), wanted="NAME+ID+KEY") from error
+    for text in anchors.servers:
+        if not _SERVER.fullmatch(text):
+            wanted = "https://HOST:PORT#SHA256:..., as serve prints URL and fingerprint"
+            raise UsageError("not a server", got=quoted(text, 80), wanted=wanted)
     version = 1 if previous is None else _parsed(previous).signed.version + 1
     names = [key.keyid for key in keys]
-    named = {name: list(values) for name, values in anchors._asdict().items()}
+    named = {name: list(values) for name, values in anchors._asdict().items() if values or name not in _LATER}
     root = Root(
         version=version, expires=expires.replace(microsecond=0), keys={key.keyid: key for key in keys},
         roles={role: Role(list(names), threshold) for role in TOP_LEVEL_ROLE_NAMES},
@@ -179,11 +188,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _anchors(root: Root) -> Anchors:
     """Return whom a roster names; ValueError for another shape."""
     named = root.unrecognized_fields[_OURS]
-    found = Anchors(*(tuple(named[name]) for name in Anchors._fields))
-    if set(named) != set(Anchors._fields) or not all(isinstance(text, str) for texts in found for text in texts):
+    fields = [name for name in Anchors._fields if name in named or name not in _LATER]
+    found = Anchors(**{name: tuple(named[name]) for name in fields})
+    if set(named) != set(fields) or not all(isinstance(text, str) for texts in found for text in texts):
         raise ValueError("its anchors are of another form")
     for text in (*found.coordinators, *found.witnesses):
         parse_key(text)
+    if not all(map(_SERVER.fullmatch, found.servers)):
+        raise ValueError("a server is none")
     return found
 
 

@@ -14,6 +14,7 @@
 | `offered/<sha256>` | backend | a link to an input that the node may read |
 | `blobs/<sha256>` | server | what the node sent |
 | `live/<replica>.out` | server | what somebody follows of a log that still grows |
+| `followed` | server | the epoch in which the node named all launches that it holds |
 | `seen` | server | its time is that of the node's last call |
 | `node-note.json` | server | what the node said of itself: folder, why it is paused |
 
@@ -34,10 +35,11 @@ from msgspec import json as msgjson
 from nacl.bindings.crypto_sign import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
+from nexapod_batch import log
 from nexapod_batch.errors import TryAgainError, VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
-from nexapod_batch.mesh import live_logs
+from nexapod_batch.mesh import holding, live_logs
 from nexapod_batch.mesh.commitment import check_commitments
 from nexapod_batch.mesh.delegating import delegation_message
 from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from nexapod_batch.mesh.messages import WorkCall
+    from nexapod_batch.mesh.messages import Held, WorkCall
 
 __all__ = ["BELL", "BLOBS", "BROUGHT", "DELEGATIONS", "FOLDERS", "OFFERED", "WANTED", "Mailbox", "Note", "ring"]
 
@@ -60,7 +62,7 @@ OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED = "outbox", "given", "delegations", 
 NETWORKS = "networks"
 BROUGHT, OFFERED, BLOBS, WANTED = "brought", "offered", "blobs", "wanted"
 FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED, NETWORKS, BROUGHT, OFFERED, BLOBS, WANTED)
-SEEN, NOTE = "seen", "node-note.json"
+SEEN, NOTE, FOLLOWED = "seen", "node-note.json", "followed"
 #: Rung in the folder of all spools when there is something new in an outbox.
 BELL = ".bell"
 #: Bytes of messages in one answer; a single one may be larger.
@@ -141,6 +143,13 @@ class Mailbox:
         except OSError:
             return None
 
+    def followed(self) -> int:
+        """Return the newest epoch in which the node has named all that it holds; 0 where it never had to."""
+        try:
+            return int(careful.read(self.spool / FOLLOWED, 32))
+        except (OSError, ValueError):
+            return 0
+
     def note(self) -> Note:
         """Return what the node said of itself."""
         try:
@@ -165,11 +174,15 @@ class Mailbox:
 
         VerificationError for what no agent says, TryAgainError where the disk takes no more.
         """
+        for held in call.holds:
+            self._hold(held, public, coordinators)
         for name in call.acknowledged:
             self._acknowledge(name, call, public, coordinators)
         for launch, why in call.refused.items():
             self._refuse(launch, why)
         self._keep_commitments(call.committed)
+        if call.holds_no_more:
+            atomic.write(self.spool / FOLLOWED, b"%d\n" % call.epoch, mode=0o600)
         kept = {}
         for piece in call.lines:
             kept[piece.segment] = keep_lines(self.spool, piece)
@@ -250,13 +263,25 @@ class Mailbox:
             wanted = delegation_message(decode_bundle(payload.payload), bytes.fromhex(message.bundle.seed))
             _verify(signed, wanted, public, launch)
             atomic.write(self.spool / DELEGATIONS / launch, signed, mode=0o600)
-            atomic.write(self.spool / GIVEN / launch, b"", mode=0o600)
+            self.keep_given(launch)
         path.unlink(missing_ok=True)
+
+    def _hold(self, held: Held, public: bytes, coordinators: dict[str, bytes]) -> None:
+        """Keep a launch that the node has: the lease goes on, or begins here. What does not verify is left out."""
+        try:
+            signature = holding.check(held, public, coordinators)
+        except VerificationError as error:  # of a key that the coordinator has no longer
+            log.warning(__name__, "a launch that a node holds is not ours", launch=held.launch[:40], error=error.what)
+            return
+        atomic.write(self.spool / DELEGATIONS / held.launch, signature, mode=0o600)
+        holding.keep(self.spool.parent, held)
+        self.keep_given(held.launch)
+        self.withdraw(f"launch-{held.launch}")
 
     def _refuse(self, launch: str, why: str) -> None:
         """Keep that a node never runs a launch, and take that out of the outbox."""
         if layout.is_launch_key(launch) and self.waits(launch):
-            atomic.write(self.spool / GIVEN / launch, b"", mode=0o600)
+            self.keep_given(launch)
             self._keep_word(launch, Said(state="FAILED", reason=why, code="agent.refused"))
             self.withdraw(f"launch-{launch}")
 
@@ -298,13 +323,21 @@ class Mailbox:
 
     def _see(self, call: WorkCall, now: float) -> None:
         """Note that the node called, and what it said of itself, where that changed."""
+        self.keep_seen(now)
+        if call.folder:
+            self.keep_note(Note(folder=call.folder, paused=call.paused[:_TEXT], left=call.leaves))
+
+    def keep_seen(self, now: float) -> None:
+        """Note that the node called at a time (seconds since 1970)."""
         seen = self.spool / SEEN
         try:
             os.utime(seen, (now, now))
         except FileNotFoundError:
             atomic.write(seen, b"", mode=0o600, durable=False)
-        if call.folder:
-            self.keep_note(Note(folder=call.folder, paused=call.paused[:_TEXT], left=call.leaves))
+
+    def keep_given(self, launch: str) -> None:
+        """Note that the node has a launch."""
+        atomic.write(self.spool / GIVEN / launch, b"", mode=0o600)
 
     def keep_note(self, note: Note) -> None:
         """Keep what a node said of itself, where that is something else than before."""

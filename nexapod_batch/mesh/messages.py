@@ -15,14 +15,17 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.mesh.commitment import check_commitments
 
 __all__ = [
-    "MAX_LINES", "MAX_POLL", "PROTOCOL", "Answer", "Bundle", "Follow", "Joined", "Lines", "LogPiece", "Message",
-    "Registration", "Said", "Wanted", "WorkCall", "check_call", "check_folder", "is_message_name",
+    "FIRST_EPOCH", "MAX_LINES", "MAX_POLL", "PROTOCOL", "Answer", "Bundle", "Follow", "Held", "Joined", "Lines",
+    "LogPiece", "Message", "Registration", "Said", "Wanted", "WorkCall", "check_call", "check_folder",
+    "is_message_name",
 ]  # fmt: skip
 
 #: The version of what is said here; an agent of another one is told to be updated.
 PROTOCOL = 2
 #: Bytes of the body of one call, and of the report lines in it.
 MAX_POLL, MAX_LINES = 4 << 20, 2 << 20
+#: The epoch of a coordinator in whose place nobody ever stepped.
+FIRST_EPOCH = 1
 _NAME = re.compile(r"[a-z]{2,8}-[0-9A-Za-z_.-]{1,100}", re.ASCII)
 _MOST = 10_000  # entries of one list
 
@@ -79,11 +82,23 @@ class LogPiece(Struct, frozen=True, kw_only=True):
     data: bytes
 
 
+class Held(Struct, frozen=True, kw_only=True):
+    """A launch that a node has, for a coordinator that may not know of it."""
+
+    launch: str
+    envelope: str  # of the signed bundle
+    delegation: str  # what the node signed for the key of the launch
+    signature: str  # by the node, hex
+
+
 class WorkCall(Struct, frozen=True, kw_only=True):
     """One call of a node: what it has to say, and for how long it would wait for something to do."""
 
     poll: str  # 32 hex digits: the same ones again get the same answer
     protocol: int = PROTOCOL
+    epoch: int = FIRST_EPOCH  # the newest that the node knows; of a call with another one nothing is taken
+    holds: tuple[Held, ...] = ()  # launches that it has, after another coordinator took over
+    holds_no_more: bool = False  # in this epoch it has named all that it has
     folder: str = ""  # absolute path below which the node keeps inputs
     acknowledged: tuple[str, ...] = ()  # names of messages that are durable there
     refused: Mapping[str, str] = field(default_factory=dict)  # launch -> why it is never run there
@@ -100,13 +115,13 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     @property
     def is_quiet(self) -> bool:
         """Say that it brings no news."""
-        return not (self.leaves or any(self.lists))
+        return not (self.leaves or self.holds_no_more or any(self.lists))
 
     @property
     def lists(self) -> tuple[Sized, ...]:
         """Everything in it of which there may be several."""
         return (
-            self.acknowledged, self.refused, self.delegations, self.committed, self.lines, self.launches,
+            self.holds, self.acknowledged, self.refused, self.delegations, self.committed, self.lines, self.launches,
             self.brought, self.logs,
         )  # fmt: skip
 
@@ -157,6 +172,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     kept: Mapping[str, int] = field(default_factory=dict)  # segment -> bytes of it that are durable here
     why: str = ""  # why there is nothing to do
     again_s: float = 0.0  # after so many seconds the node may call again
+    epoch: int = FIRST_EPOCH  # of this coordinator
 
 
 def is_message_name(text: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator.nodes import joining
 from nexapod_batch.mesh.mailbox import BELL, Mailbox
+from nexapod_batch.mesh.messages import FIRST_EPOCH
 from nexapod_batch.model.networks import KEPT_NETWORKS
 from nexapod_batch.server.limits import Buckets
 
@@ -52,6 +53,7 @@ class NodeChannel:
         self._calls: dict[str, tuple[str, str, float]] = {}  # by node: what it said of itself when that was kept last
         self._networks: dict[str, tuple[str, ...]] = {}  # by node: where it called from since the server started
         self._coordinator: dict[str, bytes] = {}
+        self.epoch = FIRST_EPOCH
         self._read_at, self._reading = float("-inf"), asyncio.Lock()
         self._nonces: dict[tuple[str, str], float] = {}  # in the order of their times
         self._waiting: dict[str, tuple[Mailbox, int, asyncio.Event]] = {}  # by node: its outbox as it was
@@ -78,7 +80,7 @@ class NodeChannel:
         stamp = tuple(map(_changed_ns, self._database))
         if stamp == self._stamp:
             return
-        self._keys, self._coordinator = await self._read(_keys)
+        self._keys, self._coordinator, self.epoch = await self._read(_keys)
         self._public = {node.name: node.public_key for node in self._keys.values()}
         self._stamp = stamp if time.time_ns() - max(stamp) > _ROUNDED_NS else ()
 
@@ -184,9 +186,9 @@ def _version(box: Mailbox) -> int:
         return -1
 
 
-def _keys(c: Coordinator) -> tuple[dict[str, Node], dict[str, bytes]]:
+def _keys(c: Coordinator) -> tuple[dict[str, Node], dict[str, bytes], int]:
     nodes = {node.key_id: node for node in c.nodes() if node.joined and not _is_revoked(c, node)}
-    return nodes, {c.signer.key_id: c.signer.public}
+    return nodes, {c.signer.key_id: c.signer.public}, c.store.operations.epoch().number
 
 
 def _is_revoked(c: Coordinator, node: Node) -> bool:

@@ -16,6 +16,7 @@ from nexapod_batch.server.endpoints import (
     nodes,
     nodes_channel,
     people,
+    roster,
     system,
 )
 
@@ -24,6 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES"]
 
-_MODULES = (system, jobs, inputs, files, evidence, ledger, nodes, people, metrics, nodes_channel, blobs)
+_MODULES = (system, jobs, inputs, files, evidence, ledger, nodes, people, metrics, nodes_channel, blobs, roster)
 
 ROUTES: tuple[Route, ...] = tuple(chain.from_iterable(module.ROUTES for module in _MODULES))

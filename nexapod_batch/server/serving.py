@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from nexapod_batch.coordinator.commands.takeover import take_over
 from nexapod_batch.coordinator.context import account, open_coordinator
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.errors import NotFoundError, UsageError
@@ -41,6 +42,7 @@ class Serving(Struct, frozen=True, kw_only=True):
     certificate: Path | None = None
     key: Path | None = None
     init: bool = False
+    standby: bool = False  # it takes over from the coordinator of which its home is a copy
     options: Options = Options()
 
 
@@ -66,6 +68,8 @@ class Prepared(Struct, frozen=True, kw_only=True):
 
 def _check(serving: Serving) -> None:
     """Look at what can be wrong before anything is made."""
+    if serving.init and serving.standby:
+        raise UsageError("--init makes a coordinator, --standby takes one over", hint="leave one of them out")
     if not serving.init and not serving.paths.has_database():
         raise NotFoundError("there is no coordinator here yet", hint="nexapod-batch serve --init makes one")
     if (serving.certificate is None) != (serving.key is None):
@@ -77,6 +81,8 @@ def prepare(serving: Serving) -> Prepared:
     paths, folder = serving.paths, local_word.folder_of(serving.paths)
     with open_coordinator(paths) as c:
         own.own_folder(folder)
+        if serving.standby:
+            take_over(c)
         if serving.certificate is not None and serving.key is not None:
             certificate, key = serving.certificate, serving.key
         else:

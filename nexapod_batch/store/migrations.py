@@ -92,6 +92,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         name="networks that nodes have called from",  # with blanks between
         sql="ALTER TABLE node ADD COLUMN networks TEXT NOT NULL DEFAULT '';\n",
     ),
+    Migration(name="epochs of coordinators that took over", sql=_file("epochs.sql")),
 )
 
 

@@ -14,6 +14,7 @@ __all__ = ["described"]
 _TEMPLATES: dict[str, str] = {
     Kind.BEGAN: "the ledger {origin} began, of the coordinator with key {key}",
     Kind.RESTORED: "the database was put back from a backup; open launches that are lost: {launches}",
+    Kind.TAKEN_OVER: "a stand-in took over and began epoch {epoch}, from a copy whose last head has {size} entries",
     Kind.REGISTERED: "node {node} of {owner} at {site} registered with key {key}",
     Kind.CHANGED: "node {node} of {owner} at {site} registered anew, with key {key}",
     Kind.ROTATED: "node {node} has the key {key}, no longer {was}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexapod_batch.mesh.messages import Lines, LogPiece, Said, WorkCall
+from nexapod_batch.mesh.messages import Held, Lines, LogPiece, Said, WorkCall
 from nexapod_batch.server.node_channel import NodeChannel
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ NEWS: dict[str, dict[str, Any]] = {
     "a word on a launch": {"launches": {"ab" * 16: Said(state="ACTIVE")}},
     "files": {"brought": {"1_0.1": {}}},
     "a piece of a log": {"logs": (LogPiece(replica="1_0.1", stream="stdout", at=0, data=b"hi"),)},
+    "all it holds": {"holds_no_more": True},
+    "a launch that it holds": {"holds": (Held(launch="ab" * 16, envelope="", delegation="", signature=""),)},
     "it leaves": {"leaves": True},
     "another folder": {"folder": "/elsewhere"},
     "a pause": {"paused": "snoozed"},
@@ -35,7 +37,7 @@ def channel(tmp_path: Path) -> tuple[NodeChannel, list[int]]:
 
     async def read(_: object) -> Any:
         asked.append(1)
-        return {}, {}
+        return {}, {}, 1
 
     return NodeChannel(tmp_path, read), asked
 

@@ -21,6 +21,7 @@ __all__ = ["serve"]
 
 @click.command()
 @click.option("--init", is_flag=True, help="Make what is missing (keys, certificate, tokens), and show the tokens.")
+@click.option("--standby", is_flag=True, help="Take over from the coordinator of which this home is a copy.")
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 - nodes come
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port; 0 for a free one.")
 @click.option("--name", "names", multiple=True, help="A name by which others reach this server; the first is shown.")
@@ -41,13 +42,15 @@ __all__ = ["serve"]
 @click.option("--unit", is_flag=True, help="Print a systemd user unit that serves with these options, and end.")
 @json_option
 def serve(
-    init: bool, host: str, port: int, names: tuple[str, ...], tls_cert: Path | None, tls_key: Path | None,
-    behind_proxy: bool, rate: float, open_jobs: int, open_tasks: int, public: bool, unit: bool, as_json: bool,
+    init: bool, standby: bool, host: str, port: int, names: tuple[str, ...], tls_cert: Path | None,
+    tls_key: Path | None, behind_proxy: bool, rate: float, open_jobs: int, open_tasks: int, public: bool, unit: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Serve this coordinator to people and nodes elsewhere.
 
     Prints its URL, the line with which a node joins, and with --init the administrator's token, which is shown this
-    once; then it serves until it is stopped (Ctrl-C, SIGTERM).
+    once; then it serves until it is stopped (Ctrl-C, SIGTERM). With --standby a new epoch begins first, which nodes
+    follow; the former leader is no longer heard.
     """
     from nexapod_batch.cli.rendering.render import output
     if unit:
@@ -66,6 +69,7 @@ def serve(
     quota = Quota(open_jobs=open_jobs, open_tasks=open_tasks)
     wish = serving.Serving(
         paths=paths(), host=host, port=port, names=names, certificate=tls_cert, key=tls_key, init=init,
+        standby=standby,
         options=Options(public=public, behind_proxy=behind_proxy, rate=rate, quota=quota),
     )  # fmt: skip
 
@@ -86,7 +90,7 @@ def _unit(arguments: list[str]) -> list[str]:
     from nexapod_batch.local_nodes.unit_file import quoted
 
     program = os.path.abspath(sys.argv[0])
-    left_out = {"--unit", "--init", "--json"}
+    left_out = {"--unit", "--init", "--standby", "--json"}
     command = [program, *(word for word in arguments if word not in left_out)]
     home = os.environ.get("NEXAPOD_HOME")
     return [

@@ -23,6 +23,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare
 from nexapod_batch.coordinator.pass_faults import Faults, keep_faults
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
+from nexapod_batch.coordinator.steps.adopt import first_job_to_place
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
 from nexapod_batch.coordinator.steps.heads import sign_news
@@ -121,6 +122,7 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results
     if clusters.due(c, nodes):  # most passes need not look at what open jobs want
         clusters.keep(c, clusters.ask(c, clusters.wanted(c, nodes)))
     unusable = prepare(c, nodes, faults)
+    first_job = first_job_to_place(c, nodes)  # before ingest adopts: what nodes bring later waits for the next pass
     launches = _ask(c, nodes, faults, end)  # 1. what the backends say
     ends = {} if _over(c, end) else ask_ends(c, nodes, faults)
     _handed(c, launches)  # before the reports: what a runner signs of its place is compared with it
@@ -134,7 +136,7 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results
     done.moved = take_back(c, nodes)
     done.decided = decide_news(c, faults)  # 4. verdicts
     stop_owed(c, faults)
-    done.launched, exhausted = dispatch(c, faults, unusable, end)  # 5. more replicas
+    done.launched, exhausted = dispatch(c, faults, unusable, end, first_job)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
     left = inf if end is None else max(0.0, end - c.clock())

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.commands import roster_files
 from nexapod_batch.coordinator.steps.heads import ledger_key
 from nexapod_batch.coordinator.verification.export_files import given_keys
 from nexapod_batch.errors import NotFoundError, UsageError
@@ -67,13 +68,17 @@ def accept(c: Coordinator, files: Sequence[Path]) -> Roster:
     """
     now, previous = datetime.fromtimestamp(c.clock(), UTC), _kept(c)
     found = None
+    accepted: list[tuple[int, bytes]] = []
     for number, file in enumerate(files, 1):
         data = _read(file)
         # only the last one must be good today: those before led to it
         found = rosters.checked(data, previous, now if number == len(files) else datetime.fromtimestamp(0, UTC))
+        accepted.append((found.version, data))
         previous = data
     if found is None or previous is None:
         raise NotFoundError("no roster was given", wanted="FILE...")
+    for version, data in accepted:
+        roster_files.keep(c.paths.home, version, data)
     atomic.write(_place(c), previous)
     log.info(__name__, "roster accepted", version=found.version, members=len(found.keys))
     return found
@@ -105,7 +110,7 @@ def _time(c: Coordinator, text: str) -> datetime:
 
 
 def _place(c: Coordinator) -> Path:
-    return c.paths.home / "roster.json"
+    return roster_files.trusted(c.paths.home)
 
 
 def _kept(c: Coordinator) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.steps.adopt import adopt
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.model.replica import ReplicaName
 
@@ -23,14 +24,15 @@ def take_commitments(c: Coordinator, nodes: Iterable[Node]) -> list[Path]:
     A report that was read before this is called has its commitment there, if it has one at all: the server keeps that
     first. A node commits itself once to each of its replicas, and to no other's.
     """
-    taken: list[Path] = []
-    for node in {node.id: node for node in nodes if node.joined}.values():
-        for path, committed in Mailbox(c.context(node).spool).commitments():
-            for name, digest in committed.items():
-                replica = ReplicaName.parse(name)
-                place = (replica.job, replica.task, replica.number)
-                c.store.commitments.keep(place, node.id, bytes.fromhex(digest), c.now())
-            taken.append(path)
+    joined = {node.id: node for node in nodes if node.joined}.values()
+    found = [(node, *one) for node in joined for one in Mailbox(c.context(node).spool).commitments()]
+    taken = adopt(c)  # so that the replicas are there to which these commit their nodes
+    for node, path, committed in found:
+        for name, digest in committed.items():
+            replica = ReplicaName.parse(name)
+            place = (replica.job, replica.task, replica.number)
+            c.store.commitments.keep(place, node.id, bytes.fromhex(digest), c.now())
+        taken.append(path)
     return taken
 
 

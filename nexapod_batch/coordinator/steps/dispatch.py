@@ -56,12 +56,12 @@ PLAN_MAX = 5_000
 
 
 def dispatch(
-    c: Coordinator, faults: Faults, without: Collection[int] = (), end: float | None = None
+    c: Coordinator, faults: Faults, without: Collection[int] = (), end: float | None = None, first_job: int = 0
 ) -> tuple[int, list[tuple[int, int]]]:
     """Place what wants to be placed; return how many replicas, and the tasks for which no domain is left.
 
     The caller holds the writer's lock. `faults` collects what went wrong, by node. Nodes `without` whose ids we do
-    are there, but cannot be used now. At the time `end` no other job is begun with.
+    are there, but cannot be used now. At the time `end` no other job is begun with; jobs before `first_job` wait.
     """
     nodes = [node for node in usable(c, faults) if node.active]
     all_there = len(nodes) == sum(node.active for node in c.nodes())
@@ -71,17 +71,19 @@ def dispatch(
     for node in nodes:
         if node.id in rests:
             faults.add(Code.REST_FAULT, node.name, node=node.name, reason=rests[node.id])
-    launched, stuck = _place_jobs(c, nodes, without, faults, end)
+    wanting = [row for row in c.store.jobs.wanting() if row.id >= first_job]
+    launched, stuck = _place_jobs(c, wanting, nodes, without, faults, end)
     return launched, stuck if all_there else []  # else a site whose file is faulty now may still have room for them
 
 
 def _place_jobs(
-    c: Coordinator, nodes: Sequence[Node], without: Collection[int], faults: Faults, end: float | None
+    c: Coordinator, jobs: Sequence[JobRow], nodes: Sequence[Node], without: Collection[int], faults: Faults,
+    end: float | None,
 ) -> tuple[int, list[tuple[int, int]]]:
     """Place job after job until the nodes are full or the time is over; return replicas, and tasks without domain."""
     out = Counter(c.store.nodes.out())
     launched, exhausted = 0, []
-    for wanting in c.store.jobs.wanting():
+    for wanting in jobs:
         free = sum(max(0, node.max_queued - out[node.id]) for node in nodes)
         over = end is not None and c.clock() >= end
         if free == 0 or (launched and over):

@@ -105,6 +105,9 @@ async def work(call: Call) -> Answer:
         raise UsageError("another protocol", got=said.protocol, wanted=messages.PROTOCOL, hint=hint)
     messages.check_call(said)
     service, name = call.service, call.caller.name
+    epoch = service.channel.epoch
+    if said.epoch != epoch:
+        return _of_another_epoch(said.epoch, epoch)
     box = Mailbox(service.paths.spool(name))
     kept: dict[str, int] = {}
     if not service.channel.is_kept(name, said):
@@ -116,12 +119,27 @@ async def work(call: Call) -> Answer:
         await _in_thread(lambda: box.note_network(network))
     if said.leaves:
         await service.write(lambda c: registry.drain(c, name))
-    if said.lines or said.launches or said.brought:
+    if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
         service.passes.wake()
     if said.wait_s <= 0:
-        return Answer(kept=kept)
+        return Answer(kept=kept, epoch=epoch)
     found = await _messages(call, name, box, min(said.wait_s, LONGEST_S))
-    return Answer(messages=found, kept=kept, why="" if found else _why(call))
+    return Answer(messages=found, kept=kept, why="" if found else _why(call), epoch=epoch)
+
+
+def _of_another_epoch(theirs: int, ours: int) -> Answer:
+    """Answer a node that follows another epoch: nothing of its call is taken.
+
+    Raises:
+        RequestError: A stand-in took over: nobody is to follow this one any more.
+
+    """
+    if theirs > ours:
+        raise RequestError(
+            problems.CONFLICT, "a stand-in has taken over: this coordinator leads no more", got=f"epoch {ours}",
+            wanted=f"epoch {theirs}", hint="stop this server; docs/how-to/coordinator-failure.md says how to go on",
+        )  # fmt: skip
+    return Answer(epoch=ours)
 
 
 async def _messages(call: Call, name: str, box: Mailbox, seconds: float) -> tuple[Message, ...]:

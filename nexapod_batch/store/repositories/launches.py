@@ -110,7 +110,7 @@ class Launches:
         return launch
 
     def insert_delegation(
-        self, launch: int, *, seed: bytes, key_id: str, not_after: int, payload: bytes, signature: bytes,
+        self, launch: int, *, seed: bytes | None, key_id: str, not_after: int, payload: bytes, signature: bytes,
         trail: bytes | None = None,
     ) -> None:  # fmt: skip
         """Store what a node's key signed for the key of a launch; `not_after` in seconds since 1970.
@@ -133,6 +133,10 @@ class Launches:
     def claimed(self, launches: Iterable[int]) -> None:
         """Forget the seeds of launches that a runner has claimed."""
         self._sql.many("delegation_claimed", [(launch,) for launch in launches])
+
+    def of(self, key: str) -> int | None:
+        """Return the id of the launch with a key; None where there is none."""
+        return self._sql.value(int, "launch_of", key=key)
 
     def newest(self) -> int:
         """Return the id of the newest launch that there ever was; 0 for none."""

@@ -10,7 +10,7 @@ from nexapod_batch.store.statements import Statements
 if TYPE_CHECKING:
     from nexapod_batch.store.database import Database
 
-__all__ = ["CoordinatorKeyRow", "LeaseRow", "Operations"]
+__all__ = ["CoordinatorKeyRow", "EpochRow", "LeaseRow", "Operations"]
 
 
 class CoordinatorKeyRow(Row, frozen=True):
@@ -23,6 +23,15 @@ class CoordinatorKeyRow(Row, frozen=True):
     until_ms: int | None  # when that was, since 1970
     revoked: int | None  # the first entry for which what it signed counts no longer
     rotation: bytes | None  # envelope by which it took the place of the one before; None for the first
+
+
+class EpochRow(Row, frozen=True):
+    """When a stand-in took over."""
+
+    number: int
+    since: int  # ms since 1970
+    entry: int  # of the ledger, that says so
+    first_job: int  # jobs below may be known to nodes better than to this database
 
 
 class LeaseRow(Row, frozen=True):
@@ -85,6 +94,24 @@ class Operations:
     def drop_fault(self, key: str) -> None:
         """Forget something that is broken no longer."""
         self._sql.run("fault_gone", key=key)
+
+    # Epochs ----------------------------------------------------------------------------------------------------
+
+    def epoch(self) -> EpochRow:
+        """Return the epoch that is now: the first one where nobody ever took over."""
+        return self._sql.find(EpochRow, "epoch") or EpochRow(number=1, since=0, entry=0, first_job=0)
+
+    def begin_epoch(self, epoch: EpochRow, *, gap: int) -> None:
+        """Begin an epoch; numbers of jobs go on so many further on."""
+        self._sql.run(
+            "epoch_begin", number=epoch.number, since=epoch.since, entry=epoch.entry, first_job=epoch.first_job
+        )
+        self._sql.run("job_numbers_begun")
+        self._sql.run("job_numbers_raised", gap=gap)
+
+    def newest_job(self) -> int:
+        """Return the number of the newest job that there ever was; 0 for none."""
+        return self._sql.value(int, "job_newest") or 0
 
     # The lease -------------------------------------------------------------------------------------------------
 

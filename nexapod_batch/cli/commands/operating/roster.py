@@ -39,10 +39,11 @@ def roster() -> None:
 @click.option("--coordinator", "coordinators", metavar="VKEY", multiple=True, help="Whom to believe; this one if none.")
 @click.option("--witness", "witnesses", metavar="VKEY", multiple=True, help="Who witnesses ledgers.")
 @click.option("--url", "urls", metavar="URL", multiple=True, help="Where ledgers and archives are published.")
+@click.option("--server", "servers", metavar="URL#PIN", multiple=True, help="A server that nodes may follow.")
 @json_option
 def new(
     file: Path, members: tuple[Path, ...], threshold: int | None, expires: str, coordinators: tuple[str, ...],
-    witnesses: tuple[str, ...], urls: tuple[str, ...], as_json: bool,
+    witnesses: tuple[str, ...], urls: tuple[str, ...], servers: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Write the next roster for its members to sign.
 
@@ -53,7 +54,7 @@ def new(
     from nexapod_batch.ledger.roster import Anchors
 
     with looking() as c:
-        made = use_case.draft(c, file, members, threshold, expires, Anchors(coordinators, witnesses, urls))
+        made = use_case.draft(c, file, members, threshold, expires, Anchors(coordinators, witnesses, urls, servers))
     output(as_json).document(_document(made), _shown)
 
 

@@ -27,6 +27,9 @@ UPDATE delegation SET seed = NULL WHERE launch_id = ? AND seed IS NOT NULL;
 -- name: delegation_of
 SELECT d.payload, d.signature, k.key_id, k.public_key, k.revoked, k.over FROM delegation d JOIN node_key k ON k.id = d.key_id WHERE d.launch_id = :launch;
 
+-- name: launch_of
+SELECT id FROM launch WHERE key = :key;
+
 -- name: launch_newest
 SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'launch';
 

@@ -68,3 +68,18 @@ WHERE state = 'accepted' AND NOT EXISTS (
   SELECT 1 FROM replica WHERE replica.job_id = task.job_id AND replica.task = task.idx AND validation = 'valid'
 )
 ORDER BY task.job_id, task.idx LIMIT 100
+
+-- name: epoch
+SELECT number, since, entry, first_job FROM epoch ORDER BY number DESC LIMIT 1;
+
+-- name: epoch_begin
+INSERT INTO epoch (number, since, entry, first_job) VALUES (:number, :since, :entry, :first_job);
+
+-- name: job_newest
+SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'job';
+
+-- name: job_numbers_begun
+INSERT INTO sqlite_sequence (name, seq) SELECT 'job', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'job');
+
+-- name: job_numbers_raised
+UPDATE sqlite_sequence SET seq = seq + :gap WHERE name = 'job';
