@@ -83,7 +83,7 @@ def rows(home: Path, query: str) -> list[tuple[Any, ...]]:
         return database.execute(query).fetchall()
 
 
-def until(what: str, there: Callable[[], object], seconds: float = 240) -> None:
+def until(what: str, there: Callable[[], object], seconds: float = 600) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not there():
@@ -124,14 +124,14 @@ def test_a_stand_in_goes_on_where_the_leader_died(tmp_path: Path) -> None:
         leader.process.wait(60)
         standby = stack.enter_context(running(tmp_path / "copy", "--standby", "--port", str(port), init=False))
         until("the other job", lambda: len(rows(standby.home, "SELECT 1 FROM job")) == 2)
-        standby.command("wait", "all")
+        until("both jobs to end", lambda: not rows(standby.home, "SELECT 1 FROM job WHERE finished_at IS NULL"))
         states = rows(standby.home, "SELECT id, n_accepted FROM job ORDER BY id")
         standby.command("verify", "1")
         standby.command("verify", "2")
         after = {bytes(digest) for (digest,) in rows(standby.home, "SELECT payload_sha256 FROM report")}
-        said = standby.command("ledger", "log", "--json", check=False).stdout
+        standby.command("ledger", "verify")
     assert states == [(1, TASKS), (2, TASKS)]
     assert before - after == set()
     assert rows(tmp_path / "copy", "SELECT execution, voided, count(*) FROM replica GROUP BY 1, 2") == [("reported", 0, 4 * TASKS)]
     assert begun_twice(tmp_path) == []
-    assert '"taken-over"' in said
+    assert rows(tmp_path / "copy", "SELECT number FROM epoch") == [(2,)]
