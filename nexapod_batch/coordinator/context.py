@@ -24,7 +24,7 @@ from nexapod_batch.coordinator.ledger_start import begin, origin_of
 from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, ForeignPathError, NotFoundError, VerificationError
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.model.document import from_document
+from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.model.joined import is_joined_site, joined_site
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason, plain
@@ -73,6 +73,7 @@ class Coordinator(Struct, kw_only=True):
     _backends: dict[str, Backend] = field(default_factory=dict)
     _complete: set[str] = field(default_factory=set)  # sites whose Python packages are all here
     _jobs: dict[int, Job] = field(default_factory=dict)
+    _digests: dict[int, str] = field(default_factory=dict)  # of the documents of jobs that may be pinned anew
     _offers: dict[tuple[str, bytes], Offer | None] = field(default_factory=dict)  # by key id and envelope; None: bad
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
     _site_files: tuple[object, ...] = ()  # as they were when they were read
@@ -276,6 +277,8 @@ class Coordinator(Struct, kw_only=True):
             if document is None:
                 raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
             self._jobs[job_id] = from_document(json.loads(document))
+            if self._jobs[job_id].has_open_inputs:
+                self._digests[job_id] = digest(document)
         return self._jobs[job_id]
 
     def forget_job(self, job_id: int) -> None:
@@ -285,7 +288,8 @@ class Coordinator(Struct, kw_only=True):
     def follow_jobs(self) -> None:
         """Read jobs anew that wait for inputs still: another process may have pinned them."""
         for job_id in [job_id for job_id, job in self._jobs.items() if job.has_open_inputs]:
-            self.forget_job(job_id)
+            if self.store.jobs.get(job_id).digest != self._digests.get(job_id):
+                self.forget_job(job_id)
 
     def task(self, job_id: int, task: int) -> TaskRow:
         """Return the row of a task; NotFoundError when the job has no such task."""

@@ -150,9 +150,14 @@ def _settle_elements(c: Coordinator, row: JobRow) -> Reason | None:
     job = c.job(row.id)
     if job.elements is None:
         return None
-    there, missing = _elements_there(c, job)
-    open_tasks = row.n_waiting + row.n_active - (job.n_tasks - len(job.elements.tasks))
-    ended = all(_has_ended(c, number) for number in _by_element(job))
+    by_element, pinned = _by_element(job), len(job.elements.tasks)
+    published = {number: set(c.store.tasks.published_of(number)) for number in by_element}
+    open_tasks = row.n_waiting + row.n_active - (job.n_tasks - pinned)
+    ended = all(_has_ended(c, number) for number in by_element)
+    news = min(map(len, published.values())) - pinned
+    if open_tasks > 0 and not ended and news * _FORMS < job.n_tasks:
+        return None  # looked at closely when there is more
+    there, missing = _elements_there(c, job, published)
     if there and (ended or open_tasks <= 0 or len(there) * _FORMS >= job.n_tasks):
         inputs = list(job.inputs)
         known: dict[tuple[int, int], _Published] = {}
@@ -177,18 +182,19 @@ def _settle_elements(c: Coordinator, row: JobRow) -> Reason | None:
     return missing if open_tasks <= 0 else None
 
 
-def _elements_there(c: Coordinator, job: Job) -> tuple[list[int], Reason | None]:
+def _elements_there(
+    c: Coordinator, job: Job, published: Mapping[int, set[int]]
+) -> tuple[list[int], Reason | None]:
     """Return the tasks whose elements before are all published, and that were not pinned; and what others wait for."""
     if job.elements is None:
         return [], None
-    published = {number: set(c.store.tasks.published_of(number)) for number in _by_element(job)}
     pinned, reason = set(job.elements.tasks), None
+    sources = [parse_job_source(source.source) for source in job.elements.sources]
     found = []
     for index in job.task_indexes():
         if index in pinned:
             continue
         values = task_values(job, index, job.parameters(index))
-        sources = [parse_job_source(source.source) for source in job.elements.sources]
         waits = [one for one in sources if _number(expand(one.task, values)) not in published[one.job]]
         if not waits:
             found.append(index)
