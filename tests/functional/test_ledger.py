@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def copy_of(home: Home, folder: Path) -> Home:
     """Return a copy of a home, key and all."""
     other = Home(folder, "copy")
-    shutil.copytree(home.path, other.path, ignore=shutil.ignore_patterns("spool"))
+    shutil.copytree(home.path, other.path, ignore=shutil.ignore_patterns("spool", "state.db-*"))
+    # What lies beside a database may vanish while it is copied: whoever closes it last removes that.
+    with closing(sqlite3.connect(database(home))) as source, closing(sqlite3.connect(database(other))) as target:
+        source.backup(target)
     return other
 
 
