@@ -52,6 +52,7 @@ class Execution(NamedTuple):
     script: str | None = None  # the file that `command` runs, where it lies outside the work folder
     devices: tuple[Device, ...] = ()  # GPUs that this replica has to itself
     tmp: str = ""  # the folder of its temporary files, which `env` names as TMPDIR unless the job has another
+    offline: bool = False  # it must not reach the network, whatever the job's command may
     foreign: bool = False  # the job is somebody else's than the account's that runs it
     inputs: tuple[str, ...] = ()  # where in the work folder the inputs of this replica lie
 

@@ -66,7 +66,7 @@ class BareRuntime:
         env = {"PATH": execution.path, "LANG": "C.UTF-8", "PWD": execution.root}  # PWD: by which strays are found
         words = arguments(
             execution, _view(execution, self._settings), new=_version(program) >= _DISABLES,
-            network=not execution.foreign, around=env,
+            network=not (execution.foreign or execution.offline), around=env,
         )  # fmt: skip
         calls = compiled(os.uname().machine)
         words += [] if calls is None else ["--seccomp", str(FEED + 1)]
@@ -83,6 +83,8 @@ class BareRuntime:
     def _confines(self, execution: Execution) -> bool:
         """Say whether the command is to be confined; PluginError when it must be and cannot."""
         confine, foreign = self._settings.confine, execution.foreign
+        if execution.offline:  # nothing but a network of its own keeps it from the machine's
+            return True
         demanded = execution.job.quorum.min_isolation is not Isolation.NONE
         if demanded and confine == "never":
             raise PluginError(

@@ -38,7 +38,7 @@ _TASK: dict[str, Shape] = {
 }  # fmt: skip
 _RULE: dict[str, Shape] = {
     "path": str, "compare": str, "digits": _NUMBER_OR_NONE, "rtol": _TEXT_OR_NONE, "atol": _TEXT_OR_NONE,
-    "integers?": str, "ignore?": [str], "unordered?": bool, "optional?": bool,
+    "integers?": str, "ignore?": [str], "normalize?": [str], "unordered?": bool, "optional?": bool,
 }  # fmt: skip
 _EXPLAINED: dict[str, Shape] = {
     "index": int, "state": str, "reason": str, "why": _WHY, "unpublished": _WHY,

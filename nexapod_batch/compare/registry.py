@@ -45,6 +45,8 @@ def _head(rule: CompareRule) -> str:
     for key in ("delimiter", "decimal"):
         if value := getattr(rule, key):
             text += f"{key} {json.dumps(value)} "
+    if rule.normalize:
+        text += f"normalize {json.dumps(rule.normalize)} "
     return f"{text}unordered " if rule.unordered else text
 
 

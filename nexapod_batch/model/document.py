@@ -322,6 +322,8 @@ def _rule_document(rule: CompareRule) -> Document:
     for key in ("delimiter", "decimal", "unordered"):
         if value := getattr(rule, key):
             document[key] = value
+    if rule.normalize:
+        document["normalize"] = list(rule.normalize)
     return document
 
 
@@ -335,6 +337,7 @@ def _rule(document: Document) -> CompareRule:
         ignore=tuple(document.get("ignore", ())),
         delimiter=document.get("delimiter", ""),
         decimal=document.get("decimal", ""),
+        normalize=tuple(document.get("normalize", ())),
         unordered=document.get("unordered", False),
     )
 

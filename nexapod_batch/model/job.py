@@ -135,12 +135,13 @@ class CompareRule(NamedTuple):
     ignore: tuple[str, ...] = ()  # what of a file does not count: see `compare.ignoring`
     delimiter: str = ""  # of the cells of CSV; "" for the one that the first line shows
     decimal: str = ""  # "," where numbers in CSV have a decimal comma
+    normalize: tuple[str, ...] = ()  # command that runs on the node on a copy: what it prints is compared in its place
     unordered: bool = False  # whether the lines of JSON Lines, or the rows of a table, may stand in any order
 
     @property
     def agreement(self) -> Agreement:
         """What it takes for two versions to agree: bytes of which a part does not count have a normal form."""
-        if self.comparator is Comparator.EXACT and self.ignore:
+        if self.comparator is Comparator.EXACT and (self.ignore or self.normalize):
             return Agreement.NORMAL_FORM
         return self.comparator.agreement
 
@@ -352,9 +353,7 @@ class Job(Struct, frozen=True, kw_only=True):
     @property
     def n_tasks(self) -> int:
         """Number of tasks."""
-        if self.array:
-            return len(self.array)
-        return 1
+        return len(self.array) if self.array else 1
 
     def task_indexes(self) -> Iterator[int]:
         """Yield the task indexes in ascending order; a job without an array has the one task 0."""

@@ -170,6 +170,7 @@ class Code:
     OTHER_NETWORK = "contradiction.network"
     GPUS_UNASKED = "contradiction.gpus"
     OTHER_PROGRAM = "contradiction.program"
+    OTHER_NORMALIZERS = "contradiction.normalizers"
     ONLY_STDOUT = "contradiction.only_stdout"
     STDOUT_DIGESTS_DIFFER = "contradiction.stdout_digests"
     OUTPUTS_UNLISTED = "contradiction.outputs_unlisted"

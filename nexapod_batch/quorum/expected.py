@@ -16,7 +16,7 @@ from nexapod_batch.files.output_files import has_glob, matches
 from nexapod_batch.model.job import Agreement, CompareRule, Isolation, TaskInputs
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.model.reason import Code, Reason, plain
-from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Outcome
+from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Outcome, normalizers_of
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Expected:
         self._job = job
         self._inputs = _Inputs(job)
         self._distinct = tuple([field.value for field in job.quorum.distinct])
+        self._normalizers = normalizers_of(job)
         self._max_bytes = job.resources.disk_mib * 2**20
         self._outputs: tuple[int, list[_Declared]] | None = None  # of the last task
 
@@ -88,6 +89,7 @@ class Expected:
             or self._gpus(statement)
             or self._program(statement)
             or self._subjects(statement)
+            or self._normalized(statement)
             or self._figures(statement)
             or _times(statement, place)
         )
@@ -170,6 +172,13 @@ class Expected:
                 return Reason(code=Code.OUTPUTS_UNLISTED)
             return None
         return _listed(statement, outputs)
+
+    def _normalized(self, statement: Statement) -> Reason | None:
+        """Compare the commands that normalised outputs, and their image."""
+        wanted = self._normalizers if statement.outcome is Outcome.OK else ()
+        if statement.normalizers != wanted:
+            return Reason(code=Code.OTHER_NORMALIZERS)
+        return None
 
     def _of_task(self, task: int) -> list[_Declared]:
         if self._outputs is None or self._outputs[0] != task:

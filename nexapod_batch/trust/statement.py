@@ -14,6 +14,8 @@ from nexapod_batch.model.replica import Continuation, ReplicaName  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nexapod_batch.model.job import Job
+
 __all__ = [
     "BUILD_TYPE",
     "NO_DIGEST",
@@ -24,10 +26,12 @@ __all__ = [
     "ContainerUse",
     "GpuUse",
     "Machine",
+    "Normalizer",
     "Outcome",
     "SavedFile",
     "Statement",
     "Subject",
+    "normalizers_of",
     "vote_of",
     "vote_of_subjects",
 ]
@@ -92,6 +96,14 @@ class GpuUse(NamedTuple):
     time_ms: int | None = None  # in which programs of the replica ran on it
     peak_mib: int | None = None  # of its memory
     energy_mj: int | None = None  # of the whole GPU meanwhile
+
+
+class Normalizer(NamedTuple):
+    """A command that printed what was compared in the place of outputs, as the job has it."""
+
+    output: str  # path or glob of these outputs
+    command: tuple[str, ...]
+    image: str  # SHA-256 of the container image that it ran in, in hex; "" for none
 
 
 class Machine(NamedTuple):
@@ -162,6 +174,17 @@ class Statement(NamedTuple):
     continues: Continuation | None = None  # None: it began at the beginning
     saved: tuple[SavedFile, ...] = ()  # what it left to go on from, sorted by name; only of what was stopped
     possession: str = ""  # of its outputs (`trust.possession`), in hex; "" from nodes that are not asked for it
+    normalizers: tuple[Normalizer, ...] = ()  # of its outputs
+
+
+def normalizers_of(job: Job) -> tuple[Normalizer, ...]:
+    """Return the commands by which outputs of a job are normalised, in the order of its outputs."""
+    image = "" if job.container is None else job.container.sha256
+    return tuple([
+        Normalizer(output=output.path, command=output.rule.normalize, image=image)
+        for output in job.outputs
+        if output.rule.normalize
+    ])
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:

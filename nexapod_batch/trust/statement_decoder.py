@@ -23,6 +23,7 @@ from nexapod_batch.trust.statement import (
     GpuUse,
     LogTrail,
     Machine,
+    Normalizer,
     SavedFile,
     Statement,
     Subject,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Gpu,
         LogTrailObject,
         MachineObject,
+        NormalizerObject,
         Output,
         ProgramObject,
         RuntimeObject,
@@ -126,7 +128,7 @@ def _statement(document: Document) -> Statement:
         passed=_passed(internal.environment), program=_program(internal.program),
         trail=_trail(internal.log_trail),
         continues=_continuation(external.continues), saved=_saved(internal.saved),
-        possession=_possession(internal.possession),
+        possession=_possession(internal.possession), normalizers=_normalizers(internal.normalizers),
     )  # fmt: skip
 
 
@@ -213,6 +215,14 @@ def _possession(tag: str | UnsetType) -> str:
     if not tag:
         raise ValueError("possession is empty")
     return tag
+
+
+def _normalizers(listed: list[NormalizerObject] | UnsetType) -> tuple[Normalizer, ...]:
+    if isinstance(listed, UnsetType):
+        return ()
+    if not listed:
+        raise ValueError("normalizers is empty")
+    return tuple([Normalizer(one.output, tuple(one.command), one.image) for one in listed])
 
 
 def _passed(variables: dict[str, str] | UnsetType) -> tuple[tuple[str, str], ...]:

@@ -22,8 +22,8 @@ from nexapod_batch.trust.statement import (
 )
 
 __all__ = [
-    "Dependency", "Document", "Gpu", "LogTrailObject", "MachineObject", "Output", "ProgramObject", "RuntimeObject",
-    "read", "write",
+    "Dependency", "Document", "Gpu", "LogTrailObject", "MachineObject", "NormalizerObject", "Output",
+    "ProgramObject", "RuntimeObject", "read", "write",
 ]  # fmt: skip
 
 
@@ -135,6 +135,14 @@ class LogTrailObject(_Object):
     notes: int
 
 
+class NormalizerObject(_Object):
+    """What printed what was compared in the place of outputs."""
+
+    command: list[str]
+    image: str
+    output: str
+
+
 class Resources(_Object):
     """What it used."""
 
@@ -167,6 +175,7 @@ class InternalParameters(_Object, kw_only=True):
     log_trail: LogTrailObject | UnsetType = UNSET
     machine: MachineObject | UnsetType = UNSET
     native_id: str
+    normalizers: list[NormalizerObject] | UnsetType = UNSET
     outcome: Outcome
     possession: str | UnsetType = UNSET
     program: ProgramObject | UnsetType = UNSET

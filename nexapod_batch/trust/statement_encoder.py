@@ -113,18 +113,28 @@ def _internal(s: Statement) -> dict[str, Any]:
         found["runtime"] = {
             "mode": used.mode, "name": used.runtime, "network": used.network, "version": used.version,
         }  # fmt: skip
-    if s.gpus:
-        found["gpus"] = [_gpu(gpu) for gpu in s.gpus]
     if s.machine is not None:
         found["machine"] = {"boot": s.machine.boot, "bootedOn": rfc3339(s.machine.booted_ms), "id": s.machine.id}
+    if s.program is not None:
+        found["program"] = {"file": s.program.file, "path": s.program.path, "sha256": s.program.sha256}
+    return found | _seldom(s)
+
+
+def _seldom(s: Statement) -> dict[str, Any]:
+    """Return what few statements have of how it ran."""
+    found: dict[str, Any] = {}
+    if s.gpus:
+        found["gpus"] = [_gpu(gpu) for gpu in s.gpus]
     if s.trail is not None:
         found["logTrail"] = {"head": s.trail.head, "notes": s.trail.notes}
     if s.possession:
         found["possession"] = s.possession
+    if s.normalizers:
+        found["normalizers"] = [
+            {"command": list(command), "image": image, "output": output} for output, command, image in s.normalizers
+        ]
     if s.passed:
         found["environment"] = dict(s.passed)
-    if s.program is not None:
-        found["program"] = {"file": s.program.file, "path": s.program.path, "sha256": s.program.sha256}
     if s.saved:
         found["saved"] = [saved._asdict() for saved in s.saved]
     return found

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Program
     from nexapod_batch.model.replica import Continuation
-    from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, SavedFile, Statement, Subject
+    from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, Normalizer, SavedFile, Statement, Subject
 
 __all__ = [
     "MAX_INT",
@@ -41,6 +41,7 @@ MAX_INT = (1 << 53) - 1
 #: Characters of a PATH or of the path of a program.
 MAX_PATH = 8192
 
+_MAX_WORD = 65_536  # characters of a word of a command
 _MAX_TEXT = 1000  # characters of a host name, a detail, ...
 _MAX_NAME = 4096  # bytes of a path
 
@@ -188,6 +189,7 @@ def _check_uses(s: Statement) -> None:
         _check_machine(s.machine)
     if s.program is not None:
         _check_program(s.program)
+    _check_normalizers(s.normalizers)
     if s.trail is not None and not (whole(s.trail.notes) and s.trail.notes and is_hex(s.trail.head, 64)):
         raise ValueError(f"logTrail is {quoted(s.trail.head, 80)} after {quoted(s.trail.notes, 40)} notes")
     if s.possession and not is_hex(s.possession, 64):
@@ -223,6 +225,16 @@ def _check_saved(saved: tuple[SavedFile, ...]) -> None:
 def _check_state(name: str, digest: str) -> None:
     if not safe_name(name) or not is_hex(digest, 64):
         raise ValueError(f"state {quoted(name, 80)} has an unsafe name or no digest")
+
+
+def _check_normalizers(normalizers: tuple[Normalizer, ...]) -> None:
+    for used in normalizers:
+        if not used.output or not _printable(used.output):
+            raise ValueError(f"normalizers.output is {quoted(used.output, 80)}, wanted printable text")
+        if not used.command or not all(type(word) is str and len(word) <= _MAX_WORD for word in used.command):
+            raise ValueError(f"normalizers.command of {quoted(used.output, 80)} is no command")
+        if not (used.image == "" or is_hex(used.image, 64)):
+            raise ValueError(f"normalizers.image is {quoted(used.image, 80)}, wanted 64 hex digits or nothing")
 
 
 def _check_gpu(used: GpuUse) -> None:

@@ -158,6 +158,7 @@ MEANINGS: Mapping[str, str] = {
     Code.STDOUT_DIGESTS_DIFFER: "a statement has two digests of stdout",
     Code.OUTPUTS_UNLISTED: "a statement has a manifest where outputs are listed",
     Code.OUTPUT_UNDECLARED: "a statement has an output that the job does not declare",
+    Code.OTHER_NORMALIZERS: "a statement names other commands that normalise outputs than the job",
     Code.OUTPUT_DIGESTS: "a statement lacks a digest that the comparator of the output needs",
     Code.OUTPUT_MISSING: "a statement lacks an output that the job declares",
     Code.OUTPUTS_TOO_LARGE: "a statement has larger outputs than the job allows",

@@ -62,6 +62,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.STDOUT_DIGESTS_DIFFER: "its two digests of stdout differ",
     Code.OUTPUTS_UNLISTED: "so few outputs are listed one by one",
     Code.OUTPUT_UNDECLARED: "the job declares no output {output!r}",
+    Code.OTHER_NORMALIZERS: "its outputs were not normalised by the commands and the image of the job",
     Code.OUTPUT_DIGESTS: "output {output!r} has not the digests that its comparator takes",
     Code.OUTPUT_MISSING: "no output for {pattern!r}",
     Code.OUTPUTS_TOO_LARGE: "its outputs are larger than the job may have",

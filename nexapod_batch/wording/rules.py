@@ -19,6 +19,8 @@ def rule_words(output: Mapping[str, Any]) -> str:
         words.append(f'integers = "{output["integers"]}"')
     if output.get("ignore"):
         words.append(f"ignore = {json.dumps(list(output['ignore']), ensure_ascii=False)}")
+    if output.get("normalize"):
+        words.append(f"normalize = {json.dumps(list(output['normalize']), ensure_ascii=False)}")
     if output.get("unordered"):
         words.append("unordered = true")
     return ", ".join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from apptainer.trees import build_sif, make_tree
 from forging import line_of, said_in, stolen_key
 from homes import Done, Home, open_folder
 
+from nexapod_batch.compare.registry import normalized_digest
+from nexapod_batch.model.job import CompareRule
 from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
@@ -278,3 +281,33 @@ def test_temporary_files_are_no_outputs_and_go(home: Home, image: Path) -> None:
     assert done.code == 0, done.err
     assert (home.path / "results" / "1" / "0" / "said").read_text() == "/nexapod/tmp\n"
     assert not (home.path / "results" / "1" / "0" / "big").exists()
+
+
+NORMALIZED = """[job]
+command = ["/bin/sh", "-c", "cat /proc/sys/kernel/random/uuid > a.txt; echo 0 >> a.txt"]
+[container]
+image = "{image}"
+network = "host"
+[quorum]
+distinct = "run"
+[[outputs]]
+path = "a.txt"
+normalize = ["/bin/sh", "-c", "grep -x 0; cat /etc/word; pwd; ls; grep -c : /proc/net/dev"]
+"""
+
+
+def test_an_output_is_normalised_in_the_image_of_its_job(home: Home, image: Path) -> None:
+    """By the image's programs, on a copy that lies alone, without a network although the job has one; image and command are signed."""
+    done = home.submit(NORMALIZED.format(image=image), "--wait=90s")
+    assert done.code == 0, done.out + done.err + home.call("explain", 1).out
+    assert home.call("verify", "1").code == 0
+    out = home.folder / "proof"
+    assert home.call("attestations", "1", "--out", out).code == 0
+    said = json.loads(base64.b64decode(json.loads((out / "1_0.1.dsse.json").read_bytes())["payload"]))
+    definition = said["predicate"]["buildDefinition"]
+    (normalizer,) = definition["internalParameters"]["normalizers"]
+    assert normalizer["image"] == definition["resolvedDependencies"][0]["digest"]["sha256"]
+    word = subprocess.run(["apptainer", "--silent", "exec", "--userns", image, "/bin/cat", "/etc/word"], capture_output=True, check=True).stdout
+    printed = b"0\n" + word + b"/nexapod/work\na.txt\n1\n"
+    rule = CompareRule(normalize=("/bin/sh", "-c", "grep -x 0; cat /etc/word; pwd; ls; grep -c : /proc/net/dev"))
+    assert said["subject"][0]["digest"]["nexapod-normalized"] == normalized_digest(io.BytesIO(printed), "a.txt.txt", rule)

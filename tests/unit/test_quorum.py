@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import permutations
+
 import pytest
 from msgspec.structs import replace
 
@@ -349,6 +352,34 @@ def test_centres_of_one_size_with_other_members_tie() -> None:
         decision = decide(policy(max_replicas=4), chain, close=lambda a, b: abs(a - b) <= 1)
         assert decision.state is TaskState.INCONCLUSIVE
         assert "two answers tie with 3 each" in sentence(decision.reason)
+
+
+@pytest.mark.parametrize(
+    ("answers", "centre"),
+    [
+        ((0.0, 0.5, 1.0, 1.5, 2.0), None),  # three centres of three
+        ((0.0, 0.5, 1.0, 3.0, 9.0), 0.5),
+        ((0.0, 0.5, 1.0, 1.4, 9.0), None),  # two centres of three, that share two
+        ((0.0, 0.2, 0.4, 3.0, 3.2), 0.0),  # all close to all: the smallest digest
+        ((0.0, 0.5, 1.0, 1.5, 9.0), None),
+    ],
+)
+def test_no_numbering_decides_within_tolerances(answers: tuple[float, ...], centre: float | None) -> None:
+    """All 120 numberings of five answers give one verdict, with the same centre."""
+    found = set()
+    for numbered in permutations(answers):
+        votes = [vote(n, raw=b"%04d" % (answer * 100)) for n, answer in enumerate(numbered)]
+        near = partial(_within_half, numbered)
+        decision = decide(policy(agree=3, replicas=5, max_replicas=5), votes, close=near)
+        winners = frozenset(numbered[number] for number in decision.winners)
+        found.add((decision.state, None if decision.centre is None else numbered[decision.centre], winners))
+    ((state, about, winners),) = found
+    assert (state is TaskState.ACCEPTED, about) == (centre is not None, centre)
+    assert (centre in winners) is (centre is not None)
+
+
+def _within_half(numbered: tuple[float, ...], left: int, right: int) -> bool:
+    return abs(numbered[left] - numbered[right]) <= 0.5
 
 
 @pytest.mark.parametrize("least", [1, 2, 3])

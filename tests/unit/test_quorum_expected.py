@@ -25,7 +25,16 @@ from nexapod_batch.model.job import (
 )
 from nexapod_batch.model.replica import Continuation, ReplicaName
 from nexapod_batch.quorum.expected import MAX_SKEW_MS, Expected, Place, isolation_at_least
-from nexapod_batch.trust.statement import NO_DIGEST, ContainerUse, GpuUse, Outcome, SavedFile, Statement, Subject
+from nexapod_batch.trust.statement import (
+    NO_DIGEST,
+    ContainerUse,
+    GpuUse,
+    Normalizer,
+    Outcome,
+    SavedFile,
+    Statement,
+    Subject,
+)
 from nexapod_batch.wording import sentence
 
 A, B, C, IMAGE = "a" * 64, "b" * 64, "c" * 64, "1" * 64
@@ -47,6 +56,9 @@ JOB = Job(
     ),
 )
 CONTAINED = replace(JOB, container=Container(image="docker://x", sha256=IMAGE))
+NORMALIZING = replace(
+    JOB, outputs=(Output(path="out/{task}.txt", rule=CompareRule(normalize=("cat",))), *JOB.outputs[1:])
+)
 USED = ContainerUse(image="docker://x", sha256=IMAGE, runtime="apptainer", version="1", mode="userns", network="none")
 HONEST: dict[str, Any] = {
     "job_uuid": "u", "job_digest": C, "replica": ReplicaName(1, 7, 1), "nonce": "0" * 32, "agree": 2,
@@ -159,6 +171,23 @@ LIES: dict[str, tuple[Job, dict[str, Any], str]] = {
     "no normalised digest": (JOB, {"subjects": subjects((2, {"normalized": None}))}, "comparator"),
     "no digest, as for allclose": (JOB, {"subjects": subjects((2, {"normalized": NO_DIGEST}))}, "comparator"),
     "a digest of what is compared by value": (JOB, {"subjects": subjects((0, {"normalized": B}))}, "comparator"),
+    "a command that normalises what is to be compared": (
+        JOB, {"normalizers": (Normalizer("out/{task}.txt", ("cat",), ""),)}, "normalised",
+    ),
+    "no command where there is one": (NORMALIZING, {"subjects": subjects((1, {"normalized": B}))}, "normalised"),
+    "another command": (
+        NORMALIZING,
+        {"subjects": subjects((1, {"normalized": B})), "normalizers": (Normalizer("out/{task}.txt", ("true",), ""),)},
+        "normalised",
+    ),
+    "a command in an image": (
+        NORMALIZING,
+        {"subjects": subjects((1, {"normalized": B})), "normalizers": (Normalizer("out/{task}.txt", ("cat",), IMAGE),)},
+        "normalised",
+    ),
+    "no digest of what was printed": (
+        NORMALIZING, {"normalizers": (Normalizer("out/{task}.txt", ("cat",), ""),)}, "comparator",
+    ),
     "outputs of a failure": (JOB, {"outcome": Outcome.FAILED, "exit_code": 1}, "stdout"),
     "another stdout of a failure": (
         JOB, {"outcome": Outcome.FAILED, "exit_code": 1, "subjects": (STDOUT[0]._replace(sha256=A),)}, "digests of stdout",
@@ -197,6 +226,14 @@ NOT_SETTLED_HERE = {
     "job_uuid", "job_digest", "replica", "nonce", "builder", "native_id", "classes", "detail", "machine",
     "stderr_sha256", "vote", "trail", "possession",
 }  # fmt: skip
+
+
+def test_a_statement_that_names_the_commands_of_its_job_is_a_vote() -> None:
+    """Those that normalise outputs, with what they came to."""
+    said = statement(
+        subjects=subjects((1, {"normalized": B})), normalizers=(Normalizer("out/{task}.txt", ("cat",), ""),)
+    )
+    assert Expected(NORMALIZING).contradiction(said, PLACE) is None
 
 
 def test_every_field_is_settled_here_or_known_not_to_be() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_batch.config import rules
+from nexapod_batch.config import output_rules, rules
 from nexapod_batch.config.job import inputs as input_files
 from nexapod_batch.config.job import job_sources, paths
 from nexapod_batch.config.job.arrays import read_array
@@ -218,7 +218,7 @@ def _sections(
         quorum = rules.quorum(checked["quorum"], report)
     container = _container(checked["container"], quorum, folder, report, outside=outside)
     inputs = input_files.inputs(checked["inputs"], folder, report, outside=outside, jobs=jobs)
-    outputs = rules.outputs(checked["outputs"], report)
+    outputs = output_rules.outputs(checked["outputs"], report)
     paths.outputs(outputs, report)
     resources = _resources(checked["resources"])
     return _Sections(

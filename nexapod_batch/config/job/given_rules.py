@@ -72,7 +72,14 @@ def _other_rule(output: Output, given: Mapping[str, object], ignore: Sequence[st
     words, entries = dict(given), list(ignore)
     if "compare" not in words:
         rule = output.rule
+        if rule.normalize:
+            what = f"output {output.path} is compared by what a command prints, which only its node can run"
+            raise UsageError(what, wanted="--compare, or --output for others")
         own = {"compare": rule.comparator.value, "digits": rule.digits, "rtol": rule.rtol, "atol": rule.atol}
+        own |= {name: getattr(rule, name) or None for name in ("unordered", "delimiter", "decimal")}
+        own["integers"] = None if rule.integers == "exact" else rule.integers
+        if rule.delimiter == "\t":
+            own["delimiter"] = "tab"
         words = {name: value for name, value in own.items() if value is not None} | words
         entries = [*rule.ignore, *[entry for entry in ignore if entry not in rule.ignore]]
     texts = [f"{name}={_as_toml(value)}" for name, value in words.items()]
@@ -82,6 +89,6 @@ def _other_rule(output: Output, given: Mapping[str, object], ignore: Sequence[st
 
 
 def _as_toml(value: object) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str | bool):
         return json.dumps(value)
     return repr(value)

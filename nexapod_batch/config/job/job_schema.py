@@ -216,6 +216,13 @@ _OUTPUT = Table(
             shown="as the first line has it",
         ),
         "decimal": Key(Choice([".", ","]), "The decimal mark of numbers in CSV.", "."),
+        "normalize": Key(
+            ListOf(Text("a string without NUL", min_length=0, max_length=65_536, multiline=True), 0, 1_000),
+            "Command and arguments that run on the node, without network, on a copy of the file, which is its stdin "
+            "and `{output}`: what it prints is compared in the file's place, by exact, round or significant.",
+            [],
+            shown="nothing",
+        ),
         "optional": Key(Flag(), "It may be missing.", default=False),
     },
     "A file that the command leaves. Without any, stdout is the output, compared exactly.",

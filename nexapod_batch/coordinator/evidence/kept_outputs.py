@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.store.repositories.tasks import TaskRow
+    from nexapod_batch.trust.statement import Statement
 
 __all__ = ["KeptOutputs", "answer_of_folder", "kept_outputs"]
 
@@ -73,6 +74,7 @@ class KeptOutputs:
         self._why: dict[int, str] = {}  # why the files of a replica are not here themselves
         self._places: dict[tuple[str, str], list[OpenFiles]] = defaultdict(list)
         self._normal: dict[tuple[str, str], str] = {}
+        self._normalized_by_node: dict[int, Mapping[str, str | None]] = {}
 
     def add(self, number: int, signed: Mapping[str, str] | None, place: OpenFiles | None, why: str) -> None:
         """Note what a replica signed, where known, and where its files are, or why they are not there."""
@@ -82,6 +84,11 @@ class KeptOutputs:
             self._why[number] = why
         else:
             self.add_place(place)
+
+    def add_normalized(self, number: int, statement: Statement) -> None:
+        """Note what a replica's node signed as the normalised digests of its outputs."""
+        if not statement.manifest:
+            self._normalized_by_node[number] = {subject.name: subject.normalized for subject in statement.subjects}
 
     def add_place(self, place: OpenFiles) -> None:
         """Note files that lie somewhere."""
@@ -127,6 +134,8 @@ class KeptOutputs:
 
     def _digest(self, number: int, name: str, rule: CompareRule) -> str:
         signed = self._signed[number][name]
+        if rule.normalize:  # it ran on the node: what it came to stands in the statement alone
+            return self._as_signed(number, name)
         match rule.agreement:
             case Agreement.BYTES:
                 return signed
@@ -140,6 +149,12 @@ class KeptOutputs:
                 if key not in self._normal:
                     self._normal[key] = self._normalized(number, name, rule)
                 return self._normal[key]
+
+    def _as_signed(self, number: int, name: str) -> str:
+        normalized = self._normalized_by_node.get(number, {}).get(name)
+        if normalized is None:
+            raise UnsafeOutputError(f"what {name} was normalised to is in no statement, as its outputs are so many")
+        return normalized
 
     def _must_be_kept(self, number: int, name: str) -> None:
         """Look whether a file is there, unless every replica signed the same bytes, which agree unread."""
@@ -184,6 +199,7 @@ def kept_outputs(c: Coordinator, task: TaskRow, rows: Sequence[ReplicaRow], node
     for row in rows:
         statement = statement_of(c, row.id)
         signed = listed(statement, packed)
+        kept.add_normalized(row.number, statement)
         if task.published and row.number == task.published_from and signed is not None:
             kept.add_place(_Published(folder, signed))
         if row.cleaned and c.store.reports.carried(row.id) is None:
@@ -199,11 +215,14 @@ def kept_outputs(c: Coordinator, task: TaskRow, rows: Sequence[ReplicaRow], node
     return kept
 
 
-def answer_of_folder(folder: Path, files: Mapping[str, str], task: int, job: Job) -> bytes:
+def answer_of_folder(
+    folder: Path, files: Mapping[str, str], statement: Statement, task: int, job: Job
+) -> bytes:
     """Return what published files, by name and signed digest, come to by the rules of a job.
 
     UnsafeOutputError where one is not what was signed.
     """
     kept = KeptOutputs(task)
     kept.add(0, files, _Published(folder, files), "")
+    kept.add_normalized(0, statement)
     return kept.answer(0, job)

@@ -300,6 +300,9 @@ def compare(
             if "unreadable" in comparison:
                 found.append(f"{name}: {comparison['unreadable']}")
             elif first := comparison.get("first"):
+                if rule.normalize:
+                    what = rule.normalize[0]
+                    found.append(f"{name}: what {what} printed of it differs, and is not kept; of the files:")
                 found.append(f"{name}, {first['where']}: {labels[0]} {first['left']}, {labels[1]} {first['right']}")
                 found += figure_lines(comparison)
     return found

@@ -139,7 +139,7 @@ def _file_faults(
     if faults or files is None:
         return faults
     try:
-        answer = answer_of_folder(folder, files, task.idx, with_documents(job, again.outputs))
+        answer = answer_of_folder(folder, files, statement, task.idx, with_documents(job, again.outputs))
     except UnsafeOutputError as error:
         return [f"its result cannot be judged: {error.what}"]
     if answer.hex() != dict(again.answers).get(number):

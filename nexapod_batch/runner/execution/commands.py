@@ -34,9 +34,10 @@ from nexapod_batch.trust.statement import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nexapod_batch.model.job import Checkpoint
+    from nexapod_batch.model.job import Checkpoint, CompareRule
     from nexapod_batch.runner.execution.folders.temporary import Temporary
     from nexapod_batch.runner.execution.logs import Logs
+    from nexapod_batch.runner.execution.normalizers import Normalizers
     from nexapod_batch.runner.execution.replica import Replica
     from nexapod_batch.runner.execution.witness import Witness
     from nexapod_batch.runner.gpu.grant import Granted
@@ -61,8 +62,14 @@ class Commands:
         temporary: Temporary,
         witness: Witness,
         lose: Callable[[Mapping[str, str]], None],
+        scratch: str,
     ) -> None:
-        """Remember whom to ask while waiting; `lose` hears which GPUs failed, and why."""
+        """Remember whom to ask while waiting; `lose` hears which GPUs failed, and why.
+
+        `scratch` is the name of a folder that no other executor uses.
+        """
+        self._scratch = scratch
+        self._normalizing: Normalizers | None = None  # until a job asks for it
         self._node, self._logs, self._temporary, self._witness, self._lose = node, logs, temporary, witness, lose
         self._attempt = Attempt(supervisor)
         self._programs = Programs()
@@ -81,6 +88,8 @@ class Commands:
             raise PluginError("this node starts no ranks", got=f"ntasks {job.resources.ranks}", wanted="1")
         replica.launched = ranks and "SLURM_JOB_ID" in birth.given  # else its ranks are below us
         devices = granted.devices if job.resources.gpus else ()
+        if any(output.rule.normalize for output in job.outputs):
+            self._normalizers().check(replica)  # before hours are spent on what could not be compared
         execution = self._execution(replica, folder, devices, ranks=ranks)
         replica.program = self._programs.of(execution)
         runtime, wrapped = replica.launch.wrap(execution)
@@ -96,6 +105,22 @@ class Commands:
             never = runtime.judge(result.status, self._logs.tail()) if wrapped.isolation != "none" else None
             _check_began(replica, folder, result.status, never)
         return result
+
+    def normalized(self, replica: Replica, name: str, sha256: str, rule: CompareRule) -> str:
+        """Return the digest of what the command of a rule prints of an output.
+
+        Raises:
+            NormalizeError: It cannot be started, fails, or is over a limit.
+
+        """
+        return self._normalizers().digest(replica, name, sha256, rule)
+
+    def _normalizers(self) -> Normalizers:
+        if self._normalizing is None:
+            from nexapod_batch.runner.execution.normalizers import Normalizers as Made  # noqa: PLC0415 - for few jobs
+
+            self._normalizing = Made(self._node, self._attempt, self._images, self._scratch)
+        return self._normalizing
 
     @property
     def gpu_failure(self) -> tuple[Outcome, str] | None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
+    from nexapod_batch.model.job import CompareRule
     from nexapod_batch.model.replica import ReplicaName
     from nexapod_batch.runner.execution.log_trail import TrailOfLogs
     from nexapod_batch.runner.execution.slate import Seat
@@ -83,7 +84,8 @@ class Executor:
         self._temporary = Temporary(node.tmp, str(node.work / f".{spool.incarnation}-{number}.t"))
         self._work = str(node.work)
         self._witness = Witness(self._work, seat, os.getpid() if seat is None else os.getppid())
-        self._commands = Commands(node, self, self._logs, self._temporary, self._witness, self._lose)
+        scratch = f"{self._work}/.{spool.incarnation}-{number}.n"
+        self._commands = Commands(node, self, self._logs, self._temporary, self._witness, self._lose, scratch)
         self._reports = Reports(node, spool.native_id, self._logs, self._folders, self._segment)
         self._orders = Orders(cancelled)
         self._queue: deque[tuple[str, int]] = deque()  # (launch, position in its bundle)
@@ -342,6 +344,10 @@ class Executor:
     def execute(self, replica: Replica) -> Result:
         """Run the command of a replica to the end of everything that it started; errors as of `Commands.execute`."""
         return self._commands.execute(replica, self._granted)
+
+    def normalized(self, replica: Replica, name: str, sha256: str, rule: CompareRule) -> str:
+        """Return the digest of what the command of a rule prints of an output; errors as of `Commands.normalized`."""
+        return self._commands.normalized(replica, name, sha256, rule)
 
     def last_words(self) -> str:
         """Return the last line that the current command wrote to stderr."""

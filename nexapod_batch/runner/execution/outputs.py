@@ -15,7 +15,7 @@ from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Subject, vote_of_s
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nexapod_batch.model.job import Job
 
@@ -57,11 +57,14 @@ def stdout_only(sha256: str, size: int) -> Produced:
     return Produced(subjects=subjects, vote=vote_of_subjects(subjects), names=(), size=0, manifest=None)
 
 
-def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
+def digest_outputs(
+    job: Job, values: Mapping[str, str], root: str, normalize: Callable[[str, str, CompareRule], str]
+) -> Produced:
     """Find and digest the declared outputs; UnsafeOutputError says which file is wrong and how.
 
     `values` are those of the task's placeholders. A file that several patterns name is compared by the rule of the
-    first.
+    first. `normalize` runs the command of a rule on a file, by name and digest, and returns the digest of what it
+    printed.
     """
     from nexapod_batch.files import output_files  # noqa: PLC0415 - many jobs declare none
 
@@ -76,9 +79,9 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
         got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
         raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
     digests = sorted(output_files.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
+    normal = {name: _normalized(folder, name, sha256, rules[name], normalize) for name, sha256, _ in digests}
     listed = tuple([
-        Subject(name=name, sha256=sha256, normalized=_normalized(folder, name, sha256, rules[name]), size=size)
-        for name, sha256, size in digests
+        Subject(name=name, sha256=sha256, normalized=normal[name], size=size) for name, sha256, size in digests
     ])
     vote, total = vote_of_subjects(listed), sum(size for _, _, size in digests)
     names = tuple([name for name, _, _ in digests])
@@ -89,8 +92,12 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
     return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text)
 
 
-def _normalized(folder: Path, name: str, sha256: str, rule: CompareRule) -> str | None:
+def _normalized(
+    folder: Path, name: str, sha256: str, rule: CompareRule, normalize: Callable[[str, str, CompareRule], str]
+) -> str | None:
     """Return what is signed beside the raw digest; what rounding cannot read agrees by its bytes."""
+    if rule.normalize:
+        return normalize(name, sha256, rule)
     match rule.agreement:
         case Agreement.BYTES:
             return None

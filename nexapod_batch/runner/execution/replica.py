@@ -9,14 +9,14 @@ from nexapod_batch.errors import PluginError, UnsafeOutputError
 from nexapod_batch.model.placeholders import task_values
 from nexapod_batch.runner.execution.folders.work_dirs import is_empty
 from nexapod_batch.runner.execution.outputs import Produced, digest_outputs, stdout_only
-from nexapod_batch.runner.execution.stage import CommandError, InputError, KeptCopyError, stage_inputs
+from nexapod_batch.runner.execution.stage import CommandError, InputError, KeptCopyError, NormalizeError, stage_inputs
 from nexapod_batch.runner.processes.process_tree import disk_detail
 from nexapod_batch.runner.processes.usage import tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
 
-    from nexapod_batch.model.job import Checkpoint, Program
+    from nexapod_batch.model.job import Checkpoint, CompareRule, Program
     from nexapod_batch.model.replica import Continuation, ReplicaName
     from nexapod_batch.plugins import Wrapped
     from nexapod_batch.runner.launches.launch import OpenedLaunch
@@ -37,6 +37,10 @@ class Runs(Protocol):
 
     def execute(self, replica: Replica) -> Result:
         """Run the command to its end; CommandError when it cannot be started."""
+        ...
+
+    def normalized(self, replica: Replica, name: str, sha256: str, rule: CompareRule) -> str:
+        """Return the digest of what the command of a rule prints of an output; NormalizeError where it gives none."""
         ...
 
     def last_words(self) -> str:
@@ -66,6 +70,7 @@ class Replica:
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
         self.passed: tuple[tuple[str, str], ...] = ()  # what it got of its site's variables: name, SHA-256 of the value
         self.program: Program | None = None  # that its command starts
+        self.normalized_ms = 0  # spent on commands that normalise outputs
         self.trail: LogTrail | None = None  # of its logs, where it took its time
         self.temporary = ""  # the folder of its temporary files, when it has one
         self.left_nothing = False  # both folders are known to be empty, and nothing lives that could change that
@@ -107,7 +112,9 @@ class Replica:
         if self.outcome is Outcome.OK:
             try:
                 if self._fits_disk(out[1]) and job.outputs:
-                    return digest_outputs(job, self.values, self.root)
+                    return digest_outputs(job, self.values, self.root, self._normalized)
+            except NormalizeError as error:
+                self.fail(error.outcome, error.detail)
             except UnsafeOutputError as error:
                 self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
             except OSError as error:
@@ -133,6 +140,9 @@ class Replica:
         self.saved = end.saved
         files = tuple([file.name for file in end.saved])
         return produced._replace(names=files, size=sum(file.size for file in end.saved))
+
+    def _normalized(self, name: str, sha256: str, rule: CompareRule) -> str:
+        return self._executor.normalized(self, name, sha256, rule)
 
     def _judge(self, result: Result) -> None:
         mem = self.launch.job.resources.mem_mib

@@ -19,7 +19,7 @@ from nexapod_batch.files.machine_id import identity
 from nexapod_batch.runner.execution.folders.work_dirs import is_empty
 from nexapod_batch.runner.execution.outputs import Produced, stdout_only
 from nexapod_batch.trust.dsse import seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, normalizers_of
 from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class Reports:
             container=wrapped.container if wrapped else None,
             gpus=replica.gpus,
             passed=replica.passed, program=replica.program,
-            trail=replica.trail,
-            possession=self._possession(replica, produced, out[1]),
+            trail=replica.trail, possession=self._possession(replica, produced, out[1]),
+            normalizers=normalizers_of(job) if replica.outcome is Outcome.OK else (),
             machine=identity(replica.launch.bundle.job_uuid),
             continues=replica.continues, saved=replica.saved,
         )  # fmt: skip

@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from nexapod_batch.runner.launches.launch import OpenedLaunch
     from nexapod_batch.runtimes import Device
     from nexapod_batch.spool.node_config import NodeConfig
+    from nexapod_batch.trust.statement import Outcome
 
 __all__ = [
     "WINDOWS_LINE",
     "CommandError",
     "InputError",
     "KeptCopyError",
+    "NormalizeError",
     "command_path",
     "device_environment",
     "ends_as_on_windows",
@@ -86,6 +88,15 @@ class CommandError(Exception):
         """Keep the shell's exit code beside the message."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class NormalizeError(Exception):
+    """A command that normalises an output gave nothing that could be compared."""
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        """Keep how the replica ends, and why."""
+        super().__init__(detail)
+        self.outcome, self.detail = outcome, detail
 
 
 def command_path(node: NodeConfig, job: Job) -> str:

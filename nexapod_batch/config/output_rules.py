@@ -1,0 +1,157 @@
+"""Rules of `[[outputs]]`: comparators, their parameters, and what of a file does not count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.job import Agreement, Comparator, CompareRule, Output
+from nexapod_batch.schema.kinds import BAD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexapod_batch.schema.kinds import Report, Value
+
+__all__ = ["outputs"]
+
+
+def outputs(section: Value, report: Report) -> tuple[Output, ...]:
+    """Return the outputs whose rules are complete; report those that are not."""
+    found = []
+    seen: set[str] = set()
+    for number, one in enumerate(section if isinstance(section, list) else ()):
+        where = f"outputs[{number}]"
+        if any(value is BAD for value in one.values()):
+            continue
+        if one["path"] in seen:
+            report.add(f"{where}.path", "stands there twice", got=one["path"], wanted="each output once")
+        seen.add(one["path"])
+        if rule := _rule(one, where, report):
+            found.append(Output(path=one["path"], rule=rule, optional=one["optional"]))
+            _warn_of_format(found[-1], where, report)
+    if found and not any(_must_vote(output) for output in found) and not report.problems:
+        report.add(
+            "outputs", "none of them has to agree: nothing would be compared",
+            wanted="one at least that has another compare than none, and is not optional",
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _warn_of_format(output: Output, where: str, report: Report) -> None:
+    """Warn of what the suffix of an output tells: bytes that never agree, a reader that is missing here."""
+    suffix = output.path.rpartition(".")[2].lower()
+    if suffix not in _READERS or output.rule.agreement is Agreement.NOTHING or output.rule.normalize:
+        return
+    if output.rule.agreement is Agreement.BYTES:
+        report.warnings.append(
+            f'{where}: .{suffix} files of two runs seldom have the same bytes: compare = "content" looks into them'
+        )
+        return
+    from nexapod_batch.requirements import absent, install_command  # noqa: PLC0415 - seldom
+
+    missing = absent(_READERS[suffix])
+    if missing:
+        report.warnings.append(
+            f"{where}: .{suffix} files are read by {missing[0]}, which nodes need and which is missing here: "
+            f"{install_command(missing)}"
+        )
+
+
+def _must_vote(output: Output) -> bool:
+    """Say whether an output is there in every answer, and counts."""
+    return not output.optional and output.rule.agreement is not Agreement.NOTHING
+
+
+#: Suffixes of files that hold dates or are packed -> what reads them.
+_READERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("h5", "hdf5", "he5", "nc", "nc4"), ("h5py",)),
+    **dict.fromkeys(("png", "tif", "tiff"), ("PIL",)),
+    "parquet": ("pyarrow",), "zst": ("zstandard",), "fits": (), "npz": (), "gz": (), "bz2": (), "xz": (),
+}  # fmt: skip
+
+#: Comparators of what a command printed.
+_OF_TEXT = (Comparator.EXACT, Comparator.ROUND, Comparator.SIGNIFICANT)
+
+#: Parameters of comparators -> what is wanted where one is missing.
+_EXAMPLES = {"digits": "how many digits {} keeps, as in digits = 8", "rtol": "rtol or atol, as in rtol = 1e-6"}
+
+
+def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule | None:
+    comparator = Comparator(output["compare"])
+    given = {name: output[name] for name in ("digits", "rtol", "atol") if output[name] is not None}
+    before = len(report.problems)
+    if comparator.parameters and not given.keys() & set(comparator.parameters):
+        first = comparator.parameters[0]
+        report.add(f"{where}.{first}", "missing", wanted=_EXAMPLES[first].format(comparator))
+    for name, value in given.items():
+        _check_parameter(comparator, name, value, where, report)
+    if output["integers"] != "exact" and not comparator.parameters:  # round, significant, allclose
+        report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
+    _check_ignored(comparator, output, where, report)
+    _check_normalized(comparator, output, where, report)
+    if output["unordered"] or output["delimiter"] is not None or output["decimal"] != ".":
+        _check_table(comparator, output, where, report)
+    if len(report.problems) > before:
+        return None
+    missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
+    ignore, normalize = tuple(output["ignore"]), tuple(output["normalize"])
+    return CompareRule(
+        comparator=comparator, integers=output["integers"], ignore=ignore, unordered=output["unordered"],
+        normalize=normalize,
+        delimiter="\t" if output["delimiter"] == "tab" else output["delimiter"] or "",
+        decimal="" if output["decimal"] == "." else output["decimal"], **(missing | given),
+    )  # fmt: skip
+
+
+def _check_table(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:
+    """Report how lines and cells are read where the comparator, or the file, has none."""
+    if output["unordered"] and comparator not in {Comparator.ROUND, Comparator.SIGNIFICANT, Comparator.CONTENT}:
+        wanted = "compare = content, significant or round"
+        report.add(f"{where}.unordered", f"not used by {comparator}", wanted=wanted)
+    from nexapod_batch.compare.formats.reading import suffix_of  # noqa: PLC0415 - seldom
+
+    for key, usual in (("delimiter", None), ("decimal", ".")):
+        if output[key] != usual and suffix_of(output["path"]) not in {"csv", "tsv"}:
+            report.add(f"{where}.{key}", "only for CSV", got=output["path"], wanted="a file .csv or .tsv")
+    if output["decimal"] == "," == output["delimiter"]:
+        report.add(f"{where}.delimiter", "is the decimal mark too", got=",", wanted='another one, as delimiter = ";"')
+
+
+def _check_normalized(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:
+    """Report a comparator that needs the file itself, and a command without a name."""
+    words = output["normalize"]
+    if not words:
+        return
+    if comparator not in _OF_TEXT:
+        wanted = f"one of: {', '.join(_OF_TEXT)}"
+        report.add(f"{where}.normalize", f"not used by {comparator}, which reads the file", wanted=wanted)
+    if words[0] == "":
+        report.add(f"{where}.normalize[0]", "empty", wanted="a program")
+
+
+def _check_ignored(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:
+    """Report what cannot be ignored: no entry of `ignore` may turn out to be wrong on a node."""
+    if not output["ignore"]:
+        return
+    if comparator.agreement is Agreement.NOTHING:
+        report.add(f"{where}.ignore", "not used by none", wanted="another compare, or no ignore")
+    from nexapod_batch.compare.formats.reading import suffix_of  # noqa: PLC0415 - seldom
+    from nexapod_batch.compare.ignoring import fault_of  # noqa: PLC0415
+
+    suffix = "txt" if output["normalize"] else suffix_of(output["path"])
+    for number, entry in enumerate(output["ignore"]):
+        fault = None if entry is BAD else fault_of(entry, suffix)
+        if fault is not None:
+            wanted = "a /regular expression/ of RE2, a .path in JSON, or a name"
+            report.add(f"{where}.ignore[{number}]", fault, got=entry, wanted=wanted)
+
+
+def _check_parameter(comparator: Comparator, name: str, value: Value, where: str, report: Report) -> None:
+    """Report a parameter that the comparator does not use, or a value that it cannot use."""
+    if name not in comparator.parameters:
+        others = " or ".join([other for other in Comparator if name in other.parameters])
+        wanted = f"compare = {others}, or no {name}"
+        report.add(f"{where}.{name}", f"not used by {comparator}", wanted=wanted)
+    elif name == "digits" and value < comparator.min_digits:
+        wanted = f"a whole number from {comparator.min_digits} to 17"
+        report.add(f"{where}.digits", "out of range", got=value, wanted=wanted)
