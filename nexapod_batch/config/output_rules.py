@@ -40,6 +40,7 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
 def _warn_of_format(output: Output, where: str, report: Report) -> None:
     """Warn of what the suffix of an output tells: bytes that never agree, a reader that is missing here."""
     suffix = output.path.rpartition(".")[2].lower()
+    _refuse_unknown(output, where, report)
     if suffix not in _READERS or output.rule.agreement is Agreement.NOTHING or output.rule.normalize:
         return
     if output.rule.agreement is Agreement.BYTES:
@@ -57,11 +58,27 @@ def _warn_of_format(output: Output, where: str, report: Report) -> None:
         )
 
 
+def _refuse_unknown(output: Output, where: str, report: Report) -> None:
+    """Report a comparator that looks into a file of a format that none can look into, as far as its name tells."""
+    parts = output.path.lower().replace("/*", "").split(".")[1:]
+    unknown = [part for part in parts[-2:] if part in _UNKNOWN]
+    if not unknown or output.rule.normalize or output.rule.agreement in {Agreement.BYTES, Agreement.NOTHING}:
+        return
+    report.add(
+        f"{where}.compare", f"cannot look into .{unknown[0]} files", got=output.rule.comparator.value,
+        wanted='compare = "exact" or "none"', hint="or normalize it, or write a format of the page my-file",
+    )  # fmt: skip
+
+
 def _must_vote(output: Output) -> bool:
     """Say whether an output is there in every answer, and counts."""
     return not output.optional and output.rule.agreement is not Agreement.NOTHING
 
 
+#: Suffixes of formats that no comparator looks into.
+_UNKNOWN = frozenset(
+    {"7z", "db", "mat", "pickle", "pkl", "rds", "root", "sqlite", "sqlite3", "tar", "tgz", "zarr", "zip"}
+)
 #: Suffixes of files that hold dates or are packed -> what reads them.
 _READERS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("h5", "hdf5", "he5", "nc", "nc4"), ("h5py",)),

@@ -117,3 +117,20 @@ def test_the_keys_reach_the_rule() -> None:
     parsed = parse(f'schema = 1\n[job]\nname = "x"\ncommand = ["true"]\n[[outputs]]\n{lines}', Path("/"))
     (output,) = parsed.job.outputs
     assert output.rule == SIX._replace(delimiter="\t", decimal=",", unordered=True)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "out/a.sqlite", "a.tar.gz", "a.ZIP", "a.zarr/*", "*.db", "a.tar.zst", "a.pkl"])
+@pytest.mark.parametrize("compare", ["content", "significant", "allclose"])
+def test_what_no_comparator_looks_into_is_told_at_submit(name: str, compare: str) -> None:
+    """Not after the first run; exact bytes of it can be compared."""
+    keys = {"significant": "digits = 3\n", "allclose": "rtol = 1e-6\n"}.get(compare, "")
+    text = f'schema = 1\n[job]\nname = "x"\ncommand = ["true"]\n[[outputs]]\npath = "{name}"\n'
+    with pytest.raises(DescriptorError, match="cannot look into"):
+        parse(f'{text}compare = "{compare}"\n{keys}', Path("/"))
+    assert parse(text, Path("/")).job.outputs
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.dbx", "db.txt", "zip/a.txt", "a.tar.txt.csv", "fort.7", "a.csv.gz"])
+def test_what_is_looked_into_is_not_refused(name: str) -> None:
+    """Only the ends of names tell a format."""
+    parse(f'schema = 1\n[job]\nname = "x"\ncommand = ["true"]\n[[outputs]]\npath = "{name}"\ncompare = "content"\n', Path("/"))
