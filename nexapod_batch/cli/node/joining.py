@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -98,7 +99,8 @@ def run(name: str | None, until_idle: bool, page_port: str, as_json: bool) -> No
     offer = offer_of(home, ",".join(settings.gpus) or "none")
     agent = Agent(home, settings, signer, AgentWorker(home, settings, signer, offer))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.stop())
+        # from another thread: the one that is interrupted may hold the lock of what it waits for
+        signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())
     note(f"node {settings.name} works for {settings.url}; Ctrl-C ends it")
     page = _page(home, agent, page_port)
     try:
