@@ -112,7 +112,7 @@ def tasks(
 
 def _add_judgements(store: Store, job_id: int, tasks: list[Document]) -> None:
     """Put what was judged under other rules into the tasks that have such verdicts."""
-    rows = store.verdicts.judged(job_id, tasks[0]["index"], tasks[-1]["index"])
+    rows = store.views.judged(job_id, tasks[0]["index"], tasks[-1]["index"])
     if rows:
         from nexapod_batch.ledger.events import parse_event  # noqa: PLC0415 - seldom
 

@@ -119,7 +119,7 @@ def _entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tu
 def _judged_entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tuple[str, int]]:
     """Yield the same of the verdicts under other rules."""
     counts: Counter[int] = Counter()
-    for entry, task, _ in c.store.verdicts.judged(job_id, min(tasks, default=0), max(tasks, default=0)):
+    for entry, task, _ in c.store.views.judged(job_id, min(tasks, default=0), max(tasks, default=0)):
         if task in tasks:
             counts[task] += 1
             yield judged_proof(job_id, task, counts[task]), entry

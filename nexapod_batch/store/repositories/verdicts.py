@@ -63,10 +63,6 @@ class Verdicts:
         """Return entry, job, task and the ledger's bytes of every verdict under other rules than the job's own."""
         return self._sql.tuples("verdicts_again")
 
-    def judged(self, job: int, first: int, last: int) -> list[tuple[int, int, bytes | None]]:
-        """Return entry, task and the ledger's bytes of the verdicts under other rules on tasks from first to last."""
-        return self._sql.tuples("verdicts_judged", job=job, first=first, last=last)
-
     def between(self, since: int, until: int) -> list[tuple[int, int, int]]:
         """Return entry, job and task of every verdict with an entry from one to before another."""
         return self._sql.tuples("verdicts_between", since=since, until=until)

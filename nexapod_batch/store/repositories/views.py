@@ -161,6 +161,10 @@ class Views:
         """Return the jobs that a job waits for."""
         return self._documents("view_job_dependencies", id=job)
 
+    def judged(self, job: int, first: int, last: int) -> list[tuple[int, int, bytes | None]]:
+        """Return entry, task and the ledger's bytes of the verdicts under other rules on tasks from first to last."""
+        return self._sql.tuples("view_judged", job=job, first=first, last=last)
+
     def tasks(self, job: int, first: int, last: int, limit: int) -> list[TaskView]:
         """Return at most `limit` tasks from `first` to `last`, in order."""
         return self._documents("view_tasks", id=job, first=first, last=last, limit=limit)

@@ -15,10 +15,6 @@ SELECT entry, job_id, task FROM verdict WHERE entry >= :since AND entry < :until
 -- name: verdicts_again
 SELECT v.entry, v.job_id, v.task, e.body FROM verdict v LEFT JOIN ledger_entry e ON e.idx = v.entry WHERE v.again = 1 ORDER BY v.entry;
 
--- name: verdicts_judged
-SELECT v.entry, v.task, e.body FROM verdict v LEFT JOIN ledger_entry e ON e.idx = v.entry
-WHERE v.again = 1 AND v.job_id = :job AND v.task BETWEEN :first AND :last ORDER BY v.entry;
-
 -- name: verdict_confirmed
 UPDATE verdict SET confirmed = :by, signature = :signature WHERE entry = :entry;
 

@@ -100,3 +100,7 @@ SELECT DISTINCT t.job_id AS job, r.reason FROM task AS t JOIN replica AS r ON r.
 WHERE t.job_id IN (SELECT value FROM json_each(:jobs)) AND t.want > 0 AND t.not_before > :now AND r.execution = 'lost'
   AND r.reason <> '' AND r.number = (SELECT max(n.number) FROM replica AS n WHERE n.job_id = t.job_id AND n.task = t.idx)
 ORDER BY 1, 2 LIMIT :limit;
+
+-- name: view_judged
+SELECT v.entry, v.task, e.body FROM verdict v LEFT JOIN ledger_entry e ON e.idx = v.entry
+WHERE v.again = 1 AND v.job_id = :job AND v.task BETWEEN :first AND :last ORDER BY v.entry;
