@@ -47,21 +47,26 @@ def find_place(url: str | None, token: str | None, fingerprint: str | None) -> P
 
     """
     local = _local_word()
-    url = url or os.environ.get("NEXAPOD_URL") or str(local.get("url", ""))
+    url = _chosen(url, "NEXAPOD_URL", local.get("url"))
     if not url:
         raise NexaPodError("which server?", problem={"hint": "give its URL, or set NEXAPOD_URL"})
     scheme, host, port, path = _address(url)
     is_loopback = host in _LOOPBACK
     if not (is_loopback and local.get("port") == port):
         local = {}  # it is of another server
-    token = token or os.environ.get("NEXAPOD_TOKEN") or str(local.get("token", ""))
-    given = fingerprint or os.environ.get("NEXAPOD_FINGERPRINT") or ""
+    token = _chosen(token, "NEXAPOD_TOKEN", local.get("token"))
+    given = _chosen(fingerprint, "NEXAPOD_FINGERPRINT", None)
     pin = _pin(given) or _pin_of_token(token) or str(local.get("pin", ""))
     tls = scheme == "https" or (is_loopback and bool(pin))  # the same port speaks both
     if not tls and not is_loopback and token:
         hint = "use https://; plain http is for the server's own machine alone"
         raise NexaPodError("a token must not travel in the clear", problem={"got": url[:200], "hint": hint})
     return Place(host, port, tls, token, pin, bool(given), path)
+
+
+def _chosen(given: str | None, variable: str, word: object) -> str:
+    """Return what was given, else what a variable says, else what the own server left; "" for none of them."""
+    return given or os.environ.get(variable) or str(word or "")
 
 
 def _address(url: str) -> tuple[str, str, int, str]:

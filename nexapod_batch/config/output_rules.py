@@ -29,12 +29,17 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
         if rule := _rule(one, where, report):
             found.append(Output(path=one["path"], rule=rule, optional=one["optional"]))
             _warn_of_format(found[-1], where, report)
-    if found and not any(_must_vote(output) for output in found) and not report.problems:
+    if found and not report.problems:
+        _check_that_one_votes(found, report)
+    return tuple(found)
+
+
+def _check_that_one_votes(found: list[Output], report: Report) -> None:
+    if not any(_must_vote(output) for output in found):
         report.add(
             "outputs", "none of them has to agree: nothing would be compared",
             wanted="one at least that has another compare than none, and is not optional",
         )  # fmt: skip
-    return tuple(found)
 
 
 def _warn_of_format(output: Output, where: str, report: Report) -> None:

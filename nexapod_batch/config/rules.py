@@ -80,10 +80,15 @@ def program(what: dict[str, Value], report: Report) -> None:
         report.add("job.script", "both command and script", wanted="one of them")
     if isinstance(command, list) and not command[0]:
         report.add("job.command[0]", "empty", wanted="a program")
-    if isinstance(script, str) and not script.startswith("#!"):
-        first = script.partition("\n")[0]
+    if isinstance(script, str):
+        _first_line(script.partition("\n")[0], report)
+
+
+def _first_line(first: str, report: Report) -> None:
+    """Check the first line of a script."""
+    if not first.startswith("#!"):
         report.add("job.script", "no interpreter", got=first, wanted='first line "#!/bin/sh" or another interpreter')
-    elif isinstance(script, str) and script.partition("\n")[0].endswith("\r"):
+    elif first.endswith("\r"):
         got = "lines that end as on Windows (CR LF), which no interpreter's name does"
         report.add("job.script", "line ends", got=got, wanted="LF alone: dos2unix converts them")
 

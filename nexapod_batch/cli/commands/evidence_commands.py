@@ -119,7 +119,7 @@ def _compared_logs(selector: str, *, as_json: bool) -> int:
         raise NotFoundError(f"no log of {selector} is here yet", hint=f"nexapod-batch explain {job}")
     good = all(one["ok"] for one in found)
     output(as_json).document({"ok": good, "replicas": found}, compared_logs)
-    return 0 if good else 1
+    return int(not good)
 
 
 def _row(log: Log) -> Document:

@@ -13,6 +13,8 @@ from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nexapod_batch.cli.rendering.render import Document
 
 __all__ = ["config", "schema"]
@@ -40,12 +42,12 @@ def config_show(origin: bool, as_json: bool) -> None:
         "retention.inputs": found.keep_inputs_s,
         "images.dir": str(found.images.folder),
         "images.max_size": found.images.max_mib,
-        "images.plain_http": list(found.images.plain_http) or None,
+        "images.plain_http": _some(found.images.plain_http),
         "images.library": found.images.library,
         "sources.max_size": found.sources.max_mib,
-        "sources.gateways": list(found.sources.gateways) or None,
-        "sources.private_hosts": list(found.sources.private_hosts) or None,
-        "delivery.allow": list(found.delivery) or None,
+        "sources.gateways": _some(found.sources.gateways),
+        "sources.private_hosts": _some(found.sources.private_hosts),
+        "delivery.allow": _some(found.delivery),
         **found.job_defaults,
         **found.job_overrides,
     }
@@ -56,6 +58,11 @@ def config_show(origin: bool, as_json: bool) -> None:
         home = "NEXAPOD_HOME" if where.results.parent == where.home else "XDG directories"
         rows = [{**row, "origin": found.origin.get(row["key"], home)} for row in rows]
     output(as_json).document({"settings": rows}, renderers.settings)
+
+
+def _some(values: Iterable[object]) -> list[object] | None:
+    """Return them as a list; None where there are none, which is not shown."""
+    return list(values) or None
 
 
 @click.group()

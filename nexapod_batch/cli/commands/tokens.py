@@ -97,14 +97,19 @@ def token_quota(
         raise UsageError("whose quota?", wanted="PERSON", hint="nexapod-batch token quota lists everybody's")
     if wished and person is not None:
         with writing() as c:
-            size = None if stored is None else _bytes(stored)
             quotas.change(
-                c, person, jobs=jobs, tasks=tasks, core_hours=core_hours, stored=size, reset=reset
-            )  # fmt: skip
+                c, person, jobs=jobs, tasks=tasks, core_hours=core_hours, stored=_size(stored), reset=reset
+            )
     with looking() as c:
         people = c.store.people.people() if person is None else [person]
         rows = [row for name in people for row in quotas.standing(c, name, quotas.Quota()).rows()]
     output(as_json).rows("quotas", rows, ["person", "what", "used", "most", "left"])
+
+
+def _size(text: str | None) -> int | None:
+    if text is None:
+        return None
+    return _bytes(text)
 
 
 def _bytes(text: str) -> int:

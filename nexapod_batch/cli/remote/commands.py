@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -136,16 +137,14 @@ def _waited(
     client: NexaPodClient, names: list[Any], limit_s: float | None, *, as_json: bool, silent: bool = False
 ) -> int:
     """Wait for jobs, print how they ended, and return the exit code."""
-    import time
-
     from nexapod_client.errors import WaitTimeoutError
 
-    end = None if limit_s is None else time.monotonic() + limit_s
+    end = None if limit_s is None else monotonic() + limit_s
     found: list[Outcome] = []
     ended = True
     for name in names:
         try:
-            found.append(client.wait(name, None if end is None else max(0.0, end - time.monotonic())))
+            found.append(client.wait(name, _left(end)))
         except WaitTimeoutError:
             ended = False
             found.append(client.job(name))
@@ -156,6 +155,13 @@ def _waited(
         note(f"not ended yet: nexapod-batch wait {' '.join(str(one.job['id']) for one in found if not one.ended)}")
         return TIMED_OUT
     return exit_code([one.state for one in found], ended=True)
+
+
+def _left(end: float | None) -> float | None:
+    """Return the seconds until an end, if there is one."""
+    if end is None:
+        return None
+    return max(0.0, end - monotonic())
 
 
 @click.command()

@@ -355,10 +355,7 @@ def _replica(replica: Document, *, contained: bool) -> Iterator[str]:
 def _peculiarities(replica: Document, *, contained: bool) -> Iterator[str]:
     """Yield what is not as usual."""
     reported = replica["execution"] == "reported"
-    if replica["isolation"] not in {"", "none"}:
-        yield f"isolation: {replica['isolation']}"
-    elif contained and reported:
-        yield "isolation: none, it ran bare"
+    yield from _isolation(replica, bare=contained and reported)
     if reported and replica.get("output_bytes") == 0:
         yield "it wrote nothing: all outputs are empty"
     if replica["exit_code"] and not replica["reason"].startswith("exit code"):
@@ -369,3 +366,11 @@ def _peculiarities(replica: Document, *, contained: bool) -> Iterator[str]:
         yield f"goes on from replica {replica['continues']}"
     if replica["reason"]:
         yield replica["reason"]
+
+
+def _isolation(replica: Document, *, bare: bool) -> Iterator[str]:
+    """Yield how a command was kept apart, or that it was not, though its job has a container."""
+    if replica["isolation"] not in {"", "none"}:
+        yield f"isolation: {replica['isolation']}"
+    elif bare:
+        yield "isolation: none, it ran bare"

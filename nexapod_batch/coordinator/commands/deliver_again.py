@@ -32,6 +32,6 @@ def deliver_again(c: Coordinator, jobs: Sequence[int]) -> tuple[list[str], list[
         for job in jobs:
             c.store.deliveries.at_once(job)
     deliver(c)
-    rows = [row for job in jobs if (row := c.store.deliveries.find(job)) is not None]
-    failed = [Reason.parse(row.reason) for row in rows if row.reason]
-    return [row.place for row in rows if row.place and not row.reason], [one for one in failed if one is not None]
+    rows = [row for row in map(c.store.deliveries.find, jobs) if row is not None]
+    done = [row.place for row in rows if row.place and not row.reason]
+    return done, list(filter(None, [Reason.parse(row.reason) for row in rows]))

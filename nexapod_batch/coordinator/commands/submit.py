@@ -278,15 +278,23 @@ def _check(
     seen = {field: {node.domain(field, "") for node in nodes} for field in (Domain.NODE, Domain.SITE)}
     hosts = sum({node.domain(Domain.HOST, ""): node.hosts for node in nodes}.values())
     counts = ((len(seen[Domain.NODE]), "node"), (hosts, "host"), (len(seen[Domain.SITE]), "site"))
-    if hosts == 1 and job.quorum.agree > 1 and job.quorum.distinct != (Domain.RUN,):
-        warnings.append(
-            "all nodes in reach are this one machine: their agreement will not be independent of it; distinct = "
-            '"host" asks for other machines, distinct = "run" for two executions, wherever'
-        )
+    if hosts == 1:
+        warnings += _one_machine(job)
     words = ", ".join(_plural(number, word) for number, word in counts)
     if reach.domains == job.quorum.agree > 1:
         words += ", none to spare: where they disagree, there is no result"
     return nodes, words, warnings
+
+
+def _one_machine(job: Job) -> list[str]:
+    """Return what to say of a job whose nodes are all this one machine, where it asks for several."""
+    if job.quorum.agree == 1 or job.quorum.distinct == (Domain.RUN,):
+        return []
+    what = (
+        "all nodes in reach are this one machine: their agreement will not be independent of it; distinct = "
+        '"host" asks for other machines, distinct = "run" for two executions, wherever'
+    )
+    return [what]
 
 
 def _one_cluster(nodes: Sequence[Node]) -> list[str]:

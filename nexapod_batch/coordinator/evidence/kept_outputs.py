@@ -200,7 +200,7 @@ def kept_outputs(c: Coordinator, task: TaskRow, rows: Sequence[ReplicaRow], node
         statement = statement_of(c, row.id)
         signed = listed(statement, packed)
         kept.add_normalized(row.number, statement)
-        if task.published and row.number == task.published_from and signed is not None:
+        if signed is not None and _is_published(task, row):
             kept.add_place(_Published(folder, signed))
         if row.cleaned and c.store.reports.carried(row.id) is None:
             kept.add(row.number, signed, None, "its work folder was removed")
@@ -213,6 +213,11 @@ def kept_outputs(c: Coordinator, task: TaskRow, rows: Sequence[ReplicaRow], node
         here = outputs.carried is not None or os.path.isdir(outputs.folder) or not c.job(row.job_id).outputs
         kept.add(row.number, outputs.files, outputs if here else None, "its work folder is gone")
     return kept
+
+
+def _is_published(task: TaskRow, row: ReplicaRow) -> bool:
+    """Say whether the published files of a task are those of a replica."""
+    return bool(task.published) and row.number == task.published_from
 
 
 def answer_of_folder(

@@ -78,13 +78,19 @@ def faults_of(
     wanted = {name: digest for name, digest in logs.items() if digest != _EMPTY}
     wanted.update(files)
     faults = _other_names(wanted, sizes)
-    signed_sizes = {} if statement.manifest else {subject.name: subject.size for subject in statement.subjects}
-    faults += _changed(folder, wanted, sizes, signed_sizes, advance)
+    faults += _changed(folder, wanted, sizes, _signed_sizes(statement), advance)
     if len(faults) > _NAMED:
         return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
     if not faults and had_none({1: statement}, files, lambda name: careful.stream(folder / name)):
         return ["its node never had these files: the possession tag is not theirs"]
     return faults
+
+
+def _signed_sizes(statement: Statement) -> dict[str, int | None]:
+    """Return the sizes of the outputs that a statement lists one by one."""
+    if statement.manifest:
+        return {}
+    return {subject.name: subject.size for subject in statement.subjects}
 
 
 class PublishedFiles(Protocol):

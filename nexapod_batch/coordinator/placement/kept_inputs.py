@@ -38,14 +38,12 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
     own_folder(c.paths.inputs, below=c.paths.home)
     copies: dict[Path, Path] = {}  # where each is kept -> the copy that is to be named so
     try:
-        for job_input in inputs:
-            kept = c.paths.inputs / job_input.sha256
-            if kept in copies or kept.exists():
-                continue
+        for sha256, job_input in _absent(c, inputs).items():
             if is_remote(job_input.source):
                 fetch_input(c, job_input, Silent())
                 continue
-            copies[kept] = kept.with_name(f".{job_input.sha256}.{os.getpid()}")
+            kept = c.paths.inputs / sha256
+            copies[kept] = kept.with_name(f".{sha256}.{os.getpid()}")
             _keep_one(c, folder, job_input, copies[kept])
         sync_files(copies.values())  # together: one after the other, thousands of small files wait for the disk each
         for kept, partial in copies.items():
@@ -54,6 +52,15 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
         for partial in copies.values():
             partial.unlink(missing_ok=True)
         raise
+
+
+def _absent(c: Coordinator, inputs: Sequence[Input]) -> dict[str, Input]:
+    """Return those that are not kept yet, each digest once."""
+    found: dict[str, Input] = {}
+    for job_input in inputs:
+        if not (c.paths.inputs / job_input.sha256).exists():
+            found.setdefault(job_input.sha256, job_input)
+    return found
 
 
 def _keep_one(c: Coordinator, folder: Path, job_input: Input, partial: Path) -> None:

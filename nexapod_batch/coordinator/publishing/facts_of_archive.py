@@ -70,7 +70,7 @@ def facts_of(checked: Checked, given: Mapping[str, bytes], path: Path, name: str
         name=job.name,
         uuid=word.uuid,
         digest=word.digest,
-        program=shlex.join(job.command) if job.command else job.script,
+        program=_program(job),
         image=_image(job),
         inputs=tuple((one.target, one.source, one.sha256) for one in job.inputs),
         compared=_compared(job),
@@ -84,6 +84,13 @@ def facts_of(checked: Checked, given: Mapping[str, bytes], path: Path, name: str
         archive=name,
         archive_sha256=sha256,
     )
+
+
+def _program(job: Job) -> str:
+    """Return what was run, as a shell would read it."""
+    if job.command:
+        return shlex.join(job.command)
+    return job.script
 
 
 def _without_place(problem: str, path: Path, name: str) -> str:

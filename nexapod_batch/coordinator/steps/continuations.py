@@ -75,8 +75,8 @@ def going_on(c: Coordinator, job: Job, job_id: int, tasks: Sequence[int]) -> lis
     states = {row.id: files for row in replicas.values() if (files := _saved(c, row))}
     if not states:
         return []
-    pairs = c.store.continuations.pairs(job_id, tasks)
-    used = {before for before, later in pairs if replicas[later].execution not in _GONE or later in states}
+    gone = {row.id for row in replicas.values() if row.execution in _GONE} - states.keys()
+    used = {before for before, later in c.store.continuations.pairs(job_id, tasks) if later not in gone}
     nodes = c.nodes_by_id()
     found = []
     for row_id in sorted(states.keys() - used, reverse=True):

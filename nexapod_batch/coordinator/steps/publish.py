@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.replica_outputs import OpenFiles, Outputs
     from nexapod_batch.coordinator.pass_faults import Faults
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import ReplicaRow, UncleanReplica
     from nexapod_batch.store.repositories.reports import CarriedFiles
@@ -300,12 +300,16 @@ def compare(
             if "unreadable" in comparison:
                 found.append(f"{name}: {comparison['unreadable']}")
             elif first := comparison.get("first"):
-                if rule.normalize:
-                    what = rule.normalize[0]
-                    found.append(f"{name}: what {what} printed of it differs, and is not kept; of the files:")
+                found += _printed_otherwise(name, rule)
                 found.append(f"{name}, {first['where']}: {labels[0]} {first['left']}, {labels[1]} {first['right']}")
                 found += figure_lines(comparison)
     return found
+
+
+def _printed_otherwise(name: str, rule: CompareRule) -> list[str]:
+    if not rule.normalize:
+        return []
+    return [f"{name}: what {rule.normalize[0]} printed of it differs, and is not kept; of the files:"]
 
 
 def unclean(c: Coordinator, limit: int) -> Sequence[UncleanReplica]:

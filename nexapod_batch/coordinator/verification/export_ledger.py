@@ -102,6 +102,12 @@ def _entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tu
         if task in tasks and shown is not None:
             yield publication_proof(job_id, task), shown
     yield from _judged_entries(c, job_id, tasks)
+    yield from _statement_entries(c, job_id, tasks)
+
+
+def _statement_entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tuple[str, int]]:
+    """Yield the same of the statements."""
+    ledger = c.store.ledger
     first = ledger.of_reports(job_id)
     counts = dict.fromkeys(first, 0)
     for task, number, digest in c.store.verdicts.statements(job_id, sorted(tasks)):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Array, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.jobs import JobRow
     from nexapod_batch.store.repositories.replicas import ReplicaRow
@@ -259,9 +259,14 @@ def _strays(c: Coordinator, job_id: int, job: Job) -> Iterator[str]:
     for name in names:
         if name in judged:
             continue
-        task = name.removeprefix(".").removesuffix(".partial")
-        if not (task.isdecimal() and name in {task, f".{task}.partial"} and int(task) in known):
+        if not _is_of_task(name, known):
             yield f"{name!a} is no task of it"
+
+
+def _is_of_task(name: str, known: Array | tuple[int, ...]) -> bool:
+    """Say whether a folder is called as the results of a task are, or as they are while they are written."""
+    task = name.removeprefix(".").removesuffix(".partial")
+    return task.isdecimal() and name in {task, f".{task}.partial"} and int(task) in known
 
 
 def _judged(c: Coordinator, job_id: int) -> Iterator[tuple[int, int]]:

@@ -57,10 +57,15 @@ def stopped(
         return End(outcome, f"{detail}; it left no state (checkpoint.path)")
     if outcome is Outcome.PREEMPTED:
         return End(outcome, detail, saved)
-    if began_from is not None and began_from.files == tuple([file[:2] for file in saved]):
+    if _is_same(began_from, saved):
         return End(outcome, f"{detail}; it got no further than the state from which it began")
     why = "it saved its state and is not done" if asks else detail
     return End(Outcome.PREEMPTED, f"{why}: to go on from what it saved", saved)
+
+
+def _is_same(began_from: Continuation | None, saved: tuple[SavedFile, ...]) -> bool:
+    """Say whether a state is the one from which its replica began."""
+    return began_from is not None and began_from.files == tuple([(file.name, file.sha256) for file in saved])
 
 
 def _saved(checkpoint: Checkpoint, root: str) -> tuple[SavedFile, ...]:
