@@ -50,7 +50,7 @@ def joined(server: Running, home: Path, *options: str, token: bool = True) -> di
 def working(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Let the node of a home work until the block ends."""
     with (home.parent / f"{home.name}.run.err").open("ab") as log:
-        process = subprocess.Popen([PROGRAM, "node", "run"], env=environment(home), stdout=log, stderr=log)
+        process = subprocess.Popen([PROGRAM, "node", "run", "--page-port", "0"], env=environment(home), stdout=log, stderr=log)
     try:
         yield process
     finally:
