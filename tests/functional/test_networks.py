@@ -29,5 +29,6 @@ def test_neighbours_never_get_the_same_task(tmp_path: Path) -> None:
     assert len(elsewhere.take()) == 1
     seen = [entry["network"] for entry in home.json("ledger", "log")["entries"] if entry.get("kind") == "seen"]
     assert sorted(seen) == ["192.0.2.0/24", "198.51.100.0/24", "198.51.100.0/24", "198.51.100.0/24", "203.0.113.0/24"]
-    assert home.call("ledger", "verify").code == 0
+    done = home.call("ledger", "verify")
+    assert done.code == 0, done.out + done.err
     home.end()

@@ -362,7 +362,7 @@ def _peculiarities(replica: Document, *, contained: bool) -> Iterator[str]:
         yield f"exit {replica['exit_code']}"
     if replica["voided"]:
         yield "voided: two different signed statements"
-    if replica["continues"]:
+    if replica.get("continues"):
         yield f"goes on from replica {replica['continues']}"
     if replica["reason"]:
         yield replica["reason"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "compared_facts", "publication_of"]
 
-_REPORT, _KEY, _PROFILE = b'"report"', b'"key":', b'"profile"'
+_REPORT, _KEY, _PROFILE, _NETWORK = b'"report"', b'"key":', b'"profile"', b'"network":'
 
 
 class Facts(NamedTuple):
@@ -121,7 +121,7 @@ class _Said:
                 said = _read(entry)
                 self.keys.add(said)
                 self.nodes.add(said)
-            elif _PROFILE in entry:
+            elif _PROFILE in entry or _NETWORK in entry:
                 self.nodes.add(_read(entry))
 
 

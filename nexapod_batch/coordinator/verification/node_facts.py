@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.profile import PROFILE_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
 
@@ -32,6 +33,7 @@ class NodeEvents:
         """Begin with none."""
         self.places: dict[str, tuple[str, str]] = {}  # owner and site, by name
         self.profiles: dict[str, str] = {}  # SHA-256 of what was signed, by name
+        self.networks: dict[str, list[str]] = defaultdict(list)  # from which it called, by name
 
     def add(self, entry: Mapping[str, str | int]) -> None:
         """Take in what one entry says."""
@@ -42,6 +44,8 @@ class NodeEvents:
             self.places[name] = str(entry["owner"]), str(entry.get("site"))
         if kind == Kind.PROFILE:
             self.profiles[name] = str(entry.get("sha256"))
+        if kind == Kind.SEEN:
+            self.networks[name].append(str(entry.get("network")))
 
 
 def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
@@ -57,6 +61,7 @@ def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
             what = f"the ledger says that it is {said[0]}'s at {said[1]}, the database {row.owner}'s at {row.site}"
             yield Fault(place, what)
         yield from _range_faults(c, place, row.id)
+        yield from _network_faults(place, row.networks.split(), events.networks.get(row.name, []))
         wanted = events.profiles.get(row.name)
         if wanted is None:
             continue
@@ -65,6 +70,15 @@ def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
             yield Fault(place, "the profile that it signed is gone")
         elif _digest(c, row.id, envelope) != wanted:
             yield Fault(place, "its profile is not the one that it signed")
+
+
+def _network_faults(place: str, kept: Sequence[str], seen: Sequence[str]) -> Iterator[Fault]:
+    """Yield networks that a node is said to have called from and did not, or that are left out."""
+    for network in kept:
+        if network not in seen:
+            yield Fault(place, f"the ledger does not say that it called from {network}")
+    if seen and seen[-1] not in kept:
+        yield Fault(place, f"the ledger says that it called from {seen[-1]}, the database does not")
 
 
 def _range_faults(c: Coordinator, place: str, node: int) -> Iterator[Fault]:
