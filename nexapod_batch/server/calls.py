@@ -54,6 +54,7 @@ class Route(Struct, frozen=True, kw_only=True):
     max_body: int = _SMALL
     query: tuple[Query, ...] = ()
     media: tuple[str, ...] = ("application/json",)  # of the body that comes in
+    may_lack: bool = False  # 404 is an answer, although its path names nothing
 
 
 class Caller(Struct, frozen=True, kw_only=True):

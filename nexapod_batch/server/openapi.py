@@ -121,7 +121,7 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own_problems(route: Route) -> set[int]:
-    found = {404} if "{" in route.path else set[int]()
+    found = {404} if "{" in route.path or route.may_lack else set[int]()
     if route.access is not Access.ANYBODY:
         found |= {401, 403}
     if route.method != "GET":

@@ -37,6 +37,6 @@ ROUTES = (
     Route(
         method="GET", path="/v1/roster", access=Access.ANYBODY, handler=after, answers="application/json",
         summary="The roster that follows a version: which coordinators nodes may follow, signed by its members.",
-        query=(Query("after", int, "The version that is known; 0 for none."),),
+        query=(Query("after", int, "The version that is known; 0 for none."),), may_lack=True,
     ),
 )  # fmt: skip
