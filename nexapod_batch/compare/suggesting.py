@@ -191,8 +191,6 @@ def as_descriptor(rule: CompareRule) -> str:
         words.append("unordered = true")
     if rule.ignore:
         words.append(f"ignore = {json.dumps(list(rule.ignore), ensure_ascii=False)}")
-    if rule.unordered:
-        words.append("unordered = true")
     if rule.normalize:
         words.append(f"normalize = {json.dumps(list(rule.normalize), ensure_ascii=False)}")
     return ", ".join(words)
