@@ -9,6 +9,7 @@ import click
 
 from nexapod_batch.cli import complete, selectors
 from nexapod_batch.cli.context import json_option, looking, writing
+from nexapod_batch.cli.id_first import IdFirst
 from nexapod_batch.cli.rendering.render import note, output
 
 if TYPE_CHECKING:
@@ -17,17 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["archive", "created", "reproduce"]
 
 
-class _IdFirst(click.Group):
-    """A group that takes the first word for a job unless it is a subcommand."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `create` before what is no subcommand."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["create", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_IdFirst)
+@click.group(cls=IdFirst)
 def archive() -> None:
     """Write one folder or tar that proves a job to anybody: archive ID.
 

@@ -12,6 +12,7 @@ from nexapod_batch.cli import selectors
 from nexapod_batch.cli.commands import archives, evidence_commands
 from nexapod_batch.cli.commands.operating import ledger as ledger_commands
 from nexapod_batch.cli.context import json_option
+from nexapod_batch.cli.id_first import IdFirst
 from nexapod_batch.cli.remote.connection import connected, job_and_task, url_option
 from nexapod_batch.cli.rendering.render import output
 from nexapod_batch.errors import UsageError
@@ -97,17 +98,7 @@ def _save_folder(out: Path, fetch: Callable[[Path], Path]) -> None:
         shutil.copytree(inside, out, dirs_exist_ok=True)
 
 
-class _IdFirst(click.Group):
-    """A group that takes the first word for a job unless it is a subcommand."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `create` before what is no subcommand."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["create", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_IdFirst)
+@click.group(cls=IdFirst)
 def archive() -> None:
     """Write one folder or tar that proves a job elsewhere to anybody: archive ID."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import output_files
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["End", "put_back", "stopped"]
 
 
-class End:
+class End(NamedTuple):
     """How a replica ended that may go on later: its outcome, why, and what it saved."""
 
-    def __init__(self, outcome: Outcome, detail: str, saved: tuple[SavedFile, ...] = ()) -> None:
-        """Remember it."""
-        self.outcome, self.detail, self.saved = outcome, detail, saved
+    outcome: Outcome
+    detail: str
+    saved: tuple[SavedFile, ...] = ()
 
 
 def put_back(continues: Continuation, paths: Mapping[str, str], root: str) -> None:
@@ -74,4 +73,4 @@ def _saved(checkpoint: Checkpoint, root: str) -> tuple[SavedFile, ...]:
     if len(names) > MAX_SAVED:
         raise UnsafeOutputError("it has too many files", got=len(names), wanted=f"at most {MAX_SAVED}: pack them")
     digests = output_files.digest_tree(folder, names)
-    return tuple(sorted(SavedFile(os.fspath(name), sha256, size) for name, sha256, size in digests))
+    return tuple(sorted(SavedFile(*digest) for digest in digests))

@@ -20,6 +20,7 @@ from nexapod_batch.mesh.mailbox import BLOBS, OFFERED, WANTED
 from nexapod_batch.server import node_sign_in, problems
 from nexapod_batch.server.calls import Access, Call, Query, Route
 from nexapod_batch.server.problems import RequestError
+from nexapod_batch.server.uploads import digest_of, number_of_bytes, progress_headers
 from nexapod_batch.trust.statement_rules import is_hex
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ __all__ = ["ROUTES"]
 T = TypeVar("T")
 #: Bytes of one blob, and of all that one node may have here at once.
 MAX_BLOB, MAX_OF_NODE = 1 << 40, 1 << 40
-_DIGITS = 15
 
 
 class Have(Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Missing(Struct, frozen=True, kw_only=True):
 
 async def read_part(call: Call) -> Response:
     """Return a part of an input that a node may read, from the byte that `from` names."""
-    digest, start = _digest(call), _number(call.query.get("from", "0"), "from")
+    digest, start = digest_of(call), number_of_bytes(call.query.get("from", "0"), "from")
     data, total = await _in_thread(lambda: _part(_spool(call) / OFFERED / digest, start))
     headers = {"upload-length": str(total), "cache-control": "no-store", "etag": f'"{digest}"'}
     return Response(data, 200, headers, media_type="application/octet-stream")
@@ -56,28 +56,28 @@ async def read_part(call: Call) -> Response:
 
 async def look(call: Call) -> Response:
     """Say how much of a blob that a node sends is here."""
-    upload = Upload(_spool(call) / BLOBS, _digest(call))
+    upload = Upload(_spool(call) / BLOBS, digest_of(call))
     complete, size = await _in_thread(lambda: (upload.complete(), upload.size()))
-    return Response(status_code=204, headers=_progress(size, complete=complete))
+    return Response(status_code=204, headers=progress_headers(size, complete=complete))
 
 
 async def append(call: Call) -> Response:
     """Append a part of a file that the node was asked for, comparing its SHA-256 at the end; RequestError."""
     headers = call.request.headers
     node_sign_in.check_body(call.request, call.body)
-    start = _number(headers.get("upload-offset", ""), "Upload-Offset")
-    total = _number(headers.get("upload-length", ""), "Upload-Length")
+    start = number_of_bytes(headers.get("upload-offset", ""), "Upload-Offset")
+    total = number_of_bytes(headers.get("upload-length", ""), "Upload-Length")
     if start + len(call.body) > total or total > MAX_BLOB:
         raise RequestError(problems.TOO_LARGE, "more than was announced, or than is taken", got=total, wanted=MAX_BLOB)
-    spool, upload = _spool(call), Upload(_spool(call) / BLOBS, _digest(call))
+    spool, upload = _spool(call), Upload(_spool(call) / BLOBS, digest_of(call))
     try:
         size = await _in_thread(lambda: _append(spool, upload, start, call.body, total))
     except OffsetError as error:
-        more = {**_progress(error.size, complete=False), "retry-after": "1"}
+        more = {**progress_headers(error.size, complete=False), "retry-after": "1"}
         raise RequestError(problems.CONFLICT, error.what, got=start, wanted=error.size, headers=more) from None
     except VerificationError as error:
         raise RequestError(problems.DESCRIPTOR, error.what, got=error.got, wanted=error.wanted) from None
-    return Response(status_code=204, headers=_progress(size, complete=size == total))
+    return Response(status_code=204, headers=progress_headers(size, complete=size == total))
 
 
 async def missing(call: Call) -> Missing:
@@ -113,25 +113,8 @@ def _part(path: Path, start: int) -> tuple[bytes, int]:
         os.close(fd)
 
 
-def _progress(size: int, *, complete: bool) -> dict[str, str]:
-    return {"upload-offset": str(size), "upload-complete": "?1" if complete else "?0", "cache-control": "no-store"}
-
-
 def _spool(call: Call) -> Path:
     return call.service.paths.spool(call.caller.name)
-
-
-def _digest(call: Call) -> str:
-    digest = call.path["digest"]
-    if not is_hex(digest, 64):
-        raise RequestError(problems.BAD_REQUEST, "not a SHA-256", wanted="64 hex digits in lower case")
-    return digest
-
-
-def _number(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
-        raise RequestError(problems.BAD_REQUEST, f"{name} is no number of bytes", got=repr(text[:40]))
-    return int(text)
 
 
 async def _in_thread(act: Callable[[], T]) -> T:
