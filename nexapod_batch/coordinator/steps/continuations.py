@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nexapod_batch.planner import Need, NodeLoad
     from nexapod_batch.store.repositories.replicas import VotingReplica
 
-__all__ = ["GoingOn", "States", "by_task", "digests_of", "going_on", "pinned"]
+__all__ = ["GoingOn", "States", "by_task", "digests_of", "given", "going_on", "pinned"]
 
 _GONE = frozenset({Execution.LOST, Execution.CANCELLED})
 
@@ -49,8 +49,8 @@ class GoingOn(Struct, frozen=True):
     continues: Continuation
 
 
-#: By task and number of the node; several only where replicas need differ in nothing but their run.
-States = dict[tuple[int, int], list[GoingOn]]
+#: By the number of the node; several of one task only where replicas need differ in nothing but their run.
+States = dict[int, list[GoingOn]]
 
 
 def by_task(states: Sequence[GoingOn]) -> dict[int, list[GoingOn]]:
@@ -61,16 +61,22 @@ def by_task(states: Sequence[GoingOn]) -> dict[int, list[GoingOn]]:
     return found
 
 
-def digests_of(states: States, tasks: Sequence[int], number: int) -> list[str]:
-    """Return the SHA-256 of every file from which replicas of these tasks go on on a node."""
-    waiting = [state for task in tasks for state in states.get((task, number), ())]
-    return [sha256 for state in waiting for _, sha256 in state.continues.files]
-
-
-def going_on(c: Coordinator, job: Job, job_id: int, tasks: Sequence[int]) -> list[GoingOn]:
-    """Return the states from which no replica of these tasks goes on yet, or only one that was lost, newest first."""
-    if job.checkpoint is None or not tasks:
+def given(states: States, number: int, tasks: Sequence[int]) -> list[GoingOn]:
+    """Return the states on a node from which replicas of these tasks go on; most nodes have none."""
+    waiting = states.get(number)
+    if not waiting:
         return []
+    placed = set(tasks)
+    return [state for state in waiting if state.task in placed]
+
+
+def digests_of(states: Sequence[GoingOn]) -> list[str]:
+    """Return the SHA-256 of every file of some states."""
+    return [sha256 for state in states for _, sha256 in state.continues.files]
+
+
+def going_on(c: Coordinator, job_id: int, tasks: Sequence[int]) -> list[GoingOn]:
+    """Return the states from which no replica of these tasks goes on yet, or only one that was lost, newest first."""
     replicas = {row.id: row for row in c.store.replicas.of_tasks(job_id, tasks)}
     states = {row.id: files for row in replicas.values() if (files := _saved(c, row))}
     if not states:
@@ -108,7 +114,7 @@ def pinned(
             brought = False if _is_taken(domain, rest) else _bring(c, state, faults)
             if brought:
                 found.append(replace(need, want=1, taken=rest.taken, only=state.number))
-                used[state.task, state.number].append(state)
+                used[state.number].append(state)
             if brought is not False:  # what is not known now waits
                 rest = replace(rest, want=rest.want - 1, taken=(*rest.taken, domain))
         if rest.want:

@@ -20,7 +20,7 @@ from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, nod
 from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.coordinator.placement.task_files import digests_of_launch, kept_files
 from nexapod_batch.coordinator.steps import following_jobs, restored_database
-from nexapod_batch.coordinator.steps.continuations import digests_of, going_on, pinned
+from nexapod_batch.coordinator.steps.continuations import digests_of, given, going_on, pinned
 from nexapod_batch.coordinator.steps.intents import Ready, write_intents
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError
@@ -213,7 +213,8 @@ def _place(
     if not needs:
         return placed, []
     states: States = {}
-    if waiting := going_on(c, job, row.id, [t.idx for t in tasks if t.state != TaskState.WAITING]):
+    if job.checkpoint is not None:
+        waiting = going_on(c, row.id, [t.idx for t in tasks if t.state != TaskState.WAITING])
         needs, states = pinned(c, job, needs, waiting, loads, faults)
     result = plan(job, needs, loads)
     by_node: dict[int, list[int]] = defaultdict(list)
@@ -228,7 +229,7 @@ def _place(
         numbers = _next_numbers(c, row.id, sorted(counts))
         for number, one in ready.items():
             host_set = node_and_set(number)[1]
-            going = [state for task in set(by_node[number]) for state in states.get((task, number), ())]
+            going = given(states, number, by_node[number])
             launches[number] = write_intents(c, row, job, nodes[number], by_node[number], numbers, one, host_set, going)
         c.store.tasks.placed(row.id, ((task, n, result.classes.get(task)) for task, n in counts.items()))
         c.store.tasks.blocked(row.id, _stored(result.blocked))
@@ -276,7 +277,7 @@ def _all_ready(
     """Let the backends make ready for the tasks of each node; return those that are."""
     ready = {}
     for number, members in by_node.items():
-        found = _ready(c, nodes[number], job, members, digests_of(states, members, number), faults)
+        found = _ready(c, nodes[number], job, members, digests_of(given(states, number, members)), faults)
         if found is not None:  # else its tasks still want their replicas
             ready[number] = found
     return ready
