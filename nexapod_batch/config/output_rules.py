@@ -97,18 +97,17 @@ _OF_TEXT = (Comparator.EXACT, Comparator.ROUND, Comparator.SIGNIFICANT)
 #: Parameters of comparators -> what is wanted where one is missing.
 _EXAMPLES = {"digits": "how many digits {} keeps, as in digits = 8", "rtol": "rtol or atol, as in rtol = 1e-6"}
 
+#: How delimiters and decimal marks are written in a descriptor -> in a rule, where "" is what is usual.
+_DELIMITERS: Mapping[str | None, str] = {None: "", "tab": "\t"}
+_DECIMALS: Mapping[str, str] = {".": ""}
+
 
 def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule | None:
+    """Return the rule of one output; None where something about it was reported."""
     comparator = Comparator(output["compare"])
     given = {name: output[name] for name in ("digits", "rtol", "atol") if output[name] is not None}
     before = len(report.problems)
-    if comparator.parameters and not given.keys() & set(comparator.parameters):
-        first = comparator.parameters[0]
-        report.add(f"{where}.{first}", "missing", wanted=_EXAMPLES[first].format(comparator))
-    for name, value in given.items():
-        _check_parameter(comparator, name, value, where, report)
-    if output["integers"] != "exact" and not comparator.parameters:  # round, significant, allclose
-        report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
+    _check_parameters(comparator, given, output["integers"], where, report)
     _check_ignored(comparator, output, where, report)
     _check_normalized(comparator, output, where, report)
     if output["unordered"] or output["delimiter"] is not None or output["decimal"] != ".":
@@ -116,12 +115,11 @@ def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule |
     if len(report.problems) > before:
         return None
     missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
-    ignore, normalize = tuple(output["ignore"]), tuple(output["normalize"])
     return CompareRule(
-        comparator=comparator, integers=output["integers"], ignore=ignore, unordered=output["unordered"],
-        normalize=normalize,
-        delimiter="\t" if output["delimiter"] == "tab" else output["delimiter"] or "",
-        decimal="" if output["decimal"] == "." else output["decimal"], **(missing | given),
+        comparator=comparator, integers=output["integers"], unordered=output["unordered"],
+        ignore=tuple(output["ignore"]), normalize=tuple(output["normalize"]),
+        delimiter=_DELIMITERS.get(output["delimiter"], output["delimiter"]),
+        decimal=_DECIMALS.get(output["decimal"], output["decimal"]), **(missing | given),
     )  # fmt: skip
 
 
@@ -166,6 +164,19 @@ def _check_ignored(comparator: Comparator, output: dict[str, Value], where: str,
         if fault is not None:
             wanted = "a /regular expression/ of RE2, a .path in JSON, or a name"
             report.add(f"{where}.ignore[{number}]", fault, got=entry, wanted=wanted)
+
+
+def _check_parameters(
+    comparator: Comparator, given: Mapping[str, Value], integers: str, where: str, report: Report
+) -> None:
+    """Report figures that a comparator needs, or does not use."""
+    if comparator.parameters and not given.keys() & set(comparator.parameters):
+        first = comparator.parameters[0]
+        report.add(f"{where}.{first}", "missing", wanted=_EXAMPLES[first].format(comparator))
+    for name, value in given.items():
+        _check_parameter(comparator, name, value, where, report)
+    if integers != "exact" and not comparator.parameters:  # round, significant, allclose
+        report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
 
 
 def _check_parameter(comparator: Comparator, name: str, value: Value, where: str, report: Report) -> None:

@@ -45,6 +45,8 @@ __all__ = ["DaskNode"]
 
 #: Seconds after which a worker that did not answer is asked again.
 _AGAIN_S = 15.0
+#: Dask's words for a task that is over.
+_TASK_ENDED = ("memory", "erred")
 
 
 class DaskNode:
@@ -237,25 +239,32 @@ class DaskNode:
         again = []
         for key, one in asked.items():
             state, spool = states.get(one.task), seen.spools.get((one.storage, one.worker))
-            if state in (None, "released", "forgotten") and one.over:
-                failed[key] = LaunchStatus(state=BackendState.CANCELED, native=one.address, reason=one.over)
-            elif state in ("memory", "erred") and self._without_trace(one, spool):
-                reason = f"its task on {one.address} ended without a trace: see that worker's log"
-                failed[key] = LaunchStatus(
-                    state=BackendState.FAILED, native=one.address, reason=reason, code="dask.no_trace"
-                )
-            else:
-                going[key] = LaunchStatus(
-                    state=BackendState.QUEUED, native=one.address, reason=self._why_queued(one, state, spool),
-                    code="dask.waits", native_state=state or "",
-                )  # fmt: skip
-                if state is None or (state in ("memory", "erred") and spool is not None and spool.holder is None):
-                    again.append(one)
+            ended = self._ended_by_scheduler(one, state, spool)
+            if ended is not None:
+                failed[key] = ended
+                continue
+            going[key] = LaunchStatus(
+                state=BackendState.QUEUED, native=one.address, reason=self._why_queued(one, state, spool),
+                code="dask.waits", native_state=state or "",
+            )  # fmt: skip
+            if _was_lost(state, spool):
+                again.append(one)
         self._queued = [one for key, one in asked.items() if states.get(one.task) in TASK_STATES and key in going]
         if again:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
         return going, failed
+
+    def _ended_by_scheduler(self, record: Record, state: str | None, spool: Spool | None) -> LaunchStatus | None:
+        """Say how a launch ended by what the scheduler says of its task; None while it goes on, or was lost."""
+        if record.over and state in (None, "released", "forgotten"):
+            return LaunchStatus(state=BackendState.CANCELED, native=record.address, reason=record.over)
+        if state in _TASK_ENDED and self._without_trace(record, spool):
+            reason = f"its task on {record.address} ended without a trace: see that worker's log"
+            return LaunchStatus(
+                state=BackendState.FAILED, native=record.address, reason=reason, code="dask.no_trace"
+            )
+        return None
 
     def _unknown(self, key: str) -> LaunchStatus:
         """Return the state of a launch of which there is no record (any more)."""
@@ -394,3 +403,10 @@ class DaskNode:
                 seen = {worker for (_, worker), spool in self.far.last.spools.items() if spool.through == way}
                 gone = sorted((seen | {record.worker for record in records}) - in_use - alive)
             self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})
+
+
+def _was_lost(state: str | None, spool: Spool | None) -> bool:
+    """Say whether a scheduler has lost the task of a launch that goes on, or calls it over while no runner has it."""
+    if state is None:
+        return True
+    return state in _TASK_ENDED and spool is not None and spool.holder is None

@@ -54,15 +54,9 @@ def explain(selector: str, as_json: bool) -> None:
 @click.option("--verify", "compares", is_flag=True, help="Compare with what was noted while it grew, and signed.")
 @json_option
 def logs(
-    selector: str,
-    stream: str | None,
-    every: bool,
-    only_path: bool,
-    follow: bool,
-    raw: bool,
-    compares: bool,
+    selector: str, stream: str | None, every: bool, only_path: bool, follow: bool, raw: bool, compares: bool,
     as_json: bool,
-) -> int:
+) -> int:  # fmt: skip
     """Print what a task wrote (the first task of a job).
 
     Of a task that failed and wrote nothing to stdout, stderr is printed. On a terminal, characters that would move its
@@ -74,24 +68,26 @@ def logs(
     from nexapod_batch.coordinator.queries import views
 
     if compares:
-        if stream is not None or every or only_path or follow or raw:
+        if any((stream, every, only_path, follow, raw)):
             raise UsageError("--verify goes with no other option but --json")
         return _compared_logs(selector, as_json=as_json)
     with reading() as store:
-        job, named = selectors.resolve_one(store, selector)
-        task = views.tasks(store, job, limit=1, replicas=False)["tasks"][0]["index"] if named is None else named
+        job, task = selectors.resolve_one(store, selector)
+        if task is None:
+            task = views.tasks(store, job, limit=1, replicas=False)["tasks"][0]["index"]
         tell_of_unread_reports(store)
-        name, found = ("stdout", []) if follow else _found_logs(store, job, task, stream, every=every)
-    if follow:
+        shown = None if follow else _found_logs(store, job, task, stream, every=every)
+    if shown is None:
         with writing() as c:
             _follow(c, job, task, stream or "stdout", LogPrinter(raw=raw))
         return 0
+    name, found = shown
     if not any(log.size for log in found):
         _tell_of_nothing(job, task, name, there=bool(found))
     if only_path or as_json:
         output(as_json).document({"logs": [_row(log) for log in found]}, renderers.log_paths)
-    else:
-        _print_logs(found, raw=raw, headed=every)
+        return 0
+    _print_logs(found, raw=raw, headed=every)
     return 0
 
 

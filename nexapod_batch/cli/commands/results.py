@@ -46,7 +46,7 @@ def results(
     (42_7, or one of them, 42_7.2) left what they wrote.
     """
     if pull or deliver:
-        if (pull and deliver) or single or layout is not None:
+        if sum(map(bool, (pull, deliver, single, layout))) > 1:
             raise UsageError("--pull and --deliver stand alone", hint="nexapod-batch results --help")
         return _delivered(selected.texts, out, pull=pull, as_json=as_json)
     if layout is not None and out is None:
@@ -59,14 +59,18 @@ def results(
         if not rows:
             raise _no_results(store, targets[0])
     _tell_of_doubts(rows)
-    if out is not None:
-        from nexapod_batch.cli.collecting import collect
-
-        document = collect(rows, out, layout or "folders")
-        output(as_json).document({**document, "missing": missing}, renderers.collected)
-    else:
+    if out is None:
         output(as_json).document({**_head(targets), "results": list(map(_listed, rows)), "missing": missing}, _paths)
+    else:
+        _collected(rows, missing, out, layout or "folders", as_json=as_json)
     return _missing_code(missing)
+
+
+def _collected(rows: list[Document], missing: list[Document], out: str, layout: str, *, as_json: bool) -> None:
+    """Copy results to a folder, and print what came of it."""
+    from nexapod_batch.cli.collecting import collect
+
+    output(as_json).document({**collect(rows, out, layout), "missing": missing}, renderers.collected)
 
 
 def _delivered(texts: tuple[str, ...], out: str | None, *, pull: bool, as_json: bool) -> int:
@@ -76,7 +80,6 @@ def _delivered(texts: tuple[str, ...], out: str | None, *, pull: bool, as_json: 
     if pull:
         return pull_back(texts, out, as_json)
     return deliver_now(texts, as_json)
-
 
 
 def _tell_of_doubts(rows: list[Document]) -> None:

@@ -152,9 +152,7 @@ def _submit_several(arguments: Sequence[str], options: dict[str, Value], *, as_j
     from nexapod_batch.cli.drafts.source import read_source
     from nexapod_batch.cli.waiting import parse_wait
 
-    for option in ("follow", "show_only"):
-        if options[option]:
-            raise UsageError("one descriptor at a time", got=f"{len(arguments)} with --{_OPTION.get(option, option)}")
+    _refuse_of_several(len(arguments), options)
     timeout = parse_wait(None if options["wait"] == FOREVER else options["wait"])
     chosen = overrides(options, options["labels"])
     sources = [read_source([word], None, _additions(options), options["site"]) for word in arguments]
@@ -165,20 +163,34 @@ def _submit_several(arguments: Sequence[str], options: dict[str, Value], *, as_j
         parsed = _load(source, options["sets"], chosen, outside=options["allow_outside"], jobs=others)
         read[name] = source, parsed
     order = in_order({name: parsed for name, (_, parsed) in read.items()}, numbers)
+    jobs = [(name, *read[name]) for name in order]
     if options["dry_run"] is not None:
-        for name in order:
-            source, parsed = read[name]
-            click.echo(f"# {name} ({source.name})", err=as_json)
-            foreign = options["foreign"] or _is_foreign(source)
-            _dry_run(parsed, _scheduler_words(options), options["dry_run"], output(as_json), foreign=foreign)
-        return 0
+        return _dry_run_of_several(jobs, options, as_json=as_json)
     out: Output = SilentOutput() if options["parsable"] else output(as_json)
     with writing() as c:
-        done = _stored_together(c, [(numbers[name], *read[name]) for name in order], options)
-        fields = [_announce(one, out) for one in done]
+        done = _stored_together(c, [(numbers[name], source, parsed) for name, source, parsed in jobs], options)
+        fields = [_announce(submitted, out) for submitted in done]
         if options["parsable"]:
-            click.echo("\n".join(str(one.job) for one in done))
+            click.echo("\n".join(str(submitted.job) for submitted in done))
         return _waited(c, done, fields, timeout, out, wait=options["wait"] is not None)
+
+
+def _refuse_of_several(number: int, options: dict[str, Value]) -> None:
+    """Raise UsageError for an option that means one job."""
+    for option in ("follow", "show_only"):
+        if options[option]:
+            raise UsageError("one descriptor at a time", got=f"{number} with --{_OPTION.get(option, option)}")
+
+
+def _dry_run_of_several(
+    jobs: Sequence[tuple[str, Source, Parsed]], options: dict[str, Value], *, as_json: bool
+) -> int:
+    """Print what would be submitted, job by job, under the name of each."""
+    for name, source, parsed in jobs:
+        click.echo(f"# {name} ({source.name})", err=as_json)
+        foreign = options["foreign"] or _is_foreign(source)
+        _dry_run(parsed, _scheduler_words(options), options["dry_run"], output(as_json), foreign=foreign)
+    return 0
 
 
 def _stored_together(

@@ -31,6 +31,8 @@ _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 #: Seconds for which one answer, and the end of all steps in the accounting, is waited for.
 _TIMEOUT_S, _PATIENCE_S, _PAUSE_S = 10.0, 3.0, 0.2
 _MAX_LINES = 10_000
+#: States of a step that has not ended.
+_GOES_ON = frozenset({"RUNNING", "PENDING", "SUSPENDED", "COMPLETING"})
 _STEP = re.compile(r"\d{1,10}(?:_\d{1,10})?(?:\+\d{1,5})?\.(\d{1,10})", re.ASCII)
 _TIME = re.compile(r"(?:(?:(\d{1,5})-)?(\d{1,4}):)?(\d{1,4}):(\d{1,2})(?:\.(\d{1,3}))?", re.ASCII)
 _MEMORY = re.compile(r"(?:^|,)mem=(\d{1,15}(?:\.\d{1,6})?)([KMGTP]?)(?=,|$)", re.ASCII)
@@ -84,32 +86,25 @@ def _answer(argv: list[str], env: Mapping[str, str]) -> str | None:
 
 def read_steps(text: str) -> Steps | None:
     """Return what sacct printed, added up; None where not even the job is in it. Pure: lines that make no sense go."""
-    number, ended, cpu_ms = 0, True, 0
-    memory: float | None = None
-    killed: list[str] = []
-    seen = measured = False
-    for line in text.split("\n")[:_MAX_LINES]:
-        cells = line.split("|")
-        if len(cells) != 5:
-            continue
-        seen = True
-        name, state, elapsed, total, usage = (cell.strip() for cell in cells)
-        if not _STEP.fullmatch(name):
-            continue
-        number += 1
-        ended = ended and state.partition(" ")[0] not in {"RUNNING", "PENDING", "SUSPENDED", "COMPLETING"}
-        if state.startswith("OUT_OF_ME"):
-            killed.append(name)
-        used, took = _kib(usage), _ms(total)
-        measured = measured or used is not None or bool(took)
-        cpu_ms += took or 0
-        if used is not None and elapsed.isdecimal() and int(elapsed) >= SAMPLED_S:
-            memory = max(memory or 0.0, used)
-    if not seen:
+    rows = [line.split("|") for line in text.split("\n")[:_MAX_LINES]]
+    rows = [[cell.strip() for cell in cells] for cells in rows if len(cells) == 5]
+    if not rows:
         return None
+    steps = [cells for cells in rows if _STEP.fullmatch(cells[0])]
+    ended = all(state.partition(" ")[0] not in _GOES_ON for _, state, *_ in steps)
+    killed = tuple(name for name, state, *_ in steps if state.startswith("OUT_OF_ME"))
+    times = [_ms(total) or 0 for *_, total, _ in steps]
+    usages = [(_kib(usage), elapsed) for _, _, elapsed, _, usage in steps]
+    measured = any(times) or any(kib is not None for kib, _ in usages)
     if not measured:  # JobAcctGatherType=none: zeros would be taken for figures
-        return Steps(number, ended, tuple(killed))
-    return Steps(number, ended, tuple(killed), cpu_ms, None if memory is None else round(memory))
+        return Steps(len(steps), ended, killed)
+    sampled = [kib for kib, elapsed in usages if kib is not None and _was_sampled(elapsed)]
+    return Steps(len(steps), ended, killed, sum(times), round(max(sampled)) if sampled else None)
+
+
+def _was_sampled(elapsed: str) -> bool:
+    """Say whether a step ran long enough for its memory to be looked at."""
+    return elapsed.isdecimal() and int(elapsed) >= SAMPLED_S
 
 
 def _ms(text: str) -> int | None:
