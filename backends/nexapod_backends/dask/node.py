@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_backends.dask.assignment import Binding
-from nexapod_backends.dask.launch_ends import ended_in, with_host
+from nexapod_backends.dask.launch_ends import TASK_ENDED, ended_by_scheduler, ended_in, was_lost, with_host
 from nexapod_backends.dask.placement import TASK_STATES, known_worker, named, why_queued
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at
@@ -45,8 +45,6 @@ __all__ = ["DaskNode"]
 
 #: Seconds after which a worker that did not answer is asked again.
 _AGAIN_S = 15.0
-#: Dask's words for a task that is over.
-_TASK_ENDED = ("memory", "erred")
 
 
 class DaskNode:
@@ -239,7 +237,8 @@ class DaskNode:
         again = []
         for key, one in asked.items():
             state, spool = states.get(one.task), seen.spools.get((one.storage, one.worker))
-            ended = self._ended_by_scheduler(one, state, spool)
+            untraced = state in TASK_ENDED and self._without_trace(one, spool)
+            ended = ended_by_scheduler(one, state, untraced=untraced)
             if ended is not None:
                 failed[key] = ended
                 continue
@@ -247,24 +246,13 @@ class DaskNode:
                 state=BackendState.QUEUED, native=one.address, reason=self._why_queued(one, state, spool),
                 code="dask.waits", native_state=state or "",
             )  # fmt: skip
-            if _was_lost(state, spool):
+            if was_lost(state, spool):
                 again.append(one)
         self._queued = [one for key, one in asked.items() if states.get(one.task) in TASK_STATES and key in going]
         if again:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
         return going, failed
-
-    def _ended_by_scheduler(self, record: Record, state: str | None, spool: Spool | None) -> LaunchStatus | None:
-        """Say how a launch ended by what the scheduler says of its task; None while it goes on, or was lost."""
-        if record.over and state in (None, "released", "forgotten"):
-            return LaunchStatus(state=BackendState.CANCELED, native=record.address, reason=record.over)
-        if state in _TASK_ENDED and self._without_trace(record, spool):
-            reason = f"its task on {record.address} ended without a trace: see that worker's log"
-            return LaunchStatus(
-                state=BackendState.FAILED, native=record.address, reason=reason, code="dask.no_trace"
-            )
-        return None
 
     def _unknown(self, key: str) -> LaunchStatus:
         """Return the state of a launch of which there is no record (any more)."""
@@ -403,10 +391,3 @@ class DaskNode:
                 seen = {worker for (_, worker), spool in self.far.last.spools.items() if spool.through == way}
                 gone = sorted((seen | {record.worker for record in records}) - in_use - alive)
             self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})
-
-
-def _was_lost(state: str | None, spool: Spool | None) -> bool:
-    """Say whether a scheduler has lost the task of a launch that goes on, or calls it over while no runner has it."""
-    if state is None:
-        return True
-    return state in _TASK_ENDED and spool is not None and spool.holder is None
