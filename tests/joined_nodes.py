@@ -56,12 +56,13 @@ def registration(name: str, signer: Signer, **changes: Any) -> Registration:
 class JoinedNode:
     """A node of a home that says what the test wants."""
 
-    def __init__(self, home: Home, name: str, address: str = "", **changes: Any) -> None:
-        """Join at once, as with a token, from an address: without one from a network of its own."""
+    def __init__(self, home: Home, name: str, address: str = "", *, approved: bool = True, **changes: Any) -> None:
+        """Join at once, as with a token, from an address: without one from a network of its own; `approved`: its owner."""
         self.name, self.signer = name, Signer.from_seed(hashlib.sha256(name.encode()).digest())
         self._paths = Paths.of(home.path)
         with open_coordinator(self._paths) as c:
-            joining.join(c, registration(name, self.signer, **changes), address or f"10.{self.signer.public[0]}.{self.signer.public[1]}.1", trusted=True)
+            address = address or f"10.{self.signer.public[0]}.{self.signer.public[1]}.1"
+            joining.join(c, registration(name, self.signer, **changes), address, trusted=True, approved=approved)
             self._coordinators = {c.signer.key_id: c.signer.public}
         self.box = Mailbox(self._paths.spool(name))
 

@@ -194,12 +194,16 @@ COMMANDS: dict[str, Entry] = {
         "Serve this coordinator to people and nodes elsewhere.",
         (
             *("--init", "--standby", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy"),
-            *("--rate", "--open-jobs", "--open-tasks", "--public", "--unit", "--json"),
+            *("--rate", "--open-jobs", "--open-tasks", "--approve-owners", "--public", "--unit", "--json"),
         ),
     ),
     "token": Entry(
         "commands.tokens", "token", "Make, list and revoke tokens of people elsewhere, and say what they may have.",
         ("new", "ls", "revoke", "quota"),
+    ),
+    "owner": Entry(
+        "commands.owners", "owner", "Make, list, approve and suspend the owners of nodes that joined.",
+        ("new", "ls", "approve", "suspend"),
     ),
     "site": Entry(
         "commands.sites",
@@ -279,5 +283,5 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Evidence": ("verify", "attestations", "archive", "reproduce", "publish", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),
-    "Setup": ("serve", "token", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
+    "Setup": ("serve", "token", "owner", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

@@ -41,6 +41,7 @@ class Kind(StrEnum):
     COORDINATOR_ROTATED = "coordinator-rotated"  # the same of the coordinator
     REVOKED = "revoked"  # what `key` of `node` ("": the coordinator) signed counts not from entry number `entry` on
     SEEN = "seen"  # `node` called from this `network` for the first time
+    OWNER = "owner-state"  # nodes of `owner` get work or not, as `by` said: `state`
     DRAINED = "drained"  # `node` gets no more replicas
     RESUMED = "resumed"  # `node` gets replicas again
     REMOVED = "removed"  # `node` is registered no longer

@@ -47,6 +47,7 @@ class Node(Struct, frozen=True, kw_only=True):
     made_by: str = ""  # account that made its key
     counts_as: Mapping[Domain, str] = field(default_factory=dict)  # domains in place of its own: it is another's twin
     networks: tuple[str, ...] = ()  # from which it has called, where it joined (`model.networks`)
+    owner_state: str = "approved"  # approved, waits, suspended: nodes that joined get work where it is approved
     limited: tuple[str, ...] = ()  # cpus, mem: of which its owner gives less than it has, as it stands here
 
     @property

@@ -55,6 +55,8 @@ class Code:
     NODE_RESTS = "node.rests"
     NODE_AWAY = "node.away"
     NODE_CANNOT = "node.cannot"
+    OWNER_WAITS = "node.owner_waits"
+    OWNER_SUSPENDED = "node.owner_suspended"
 
     NOT_ASKED_FOR = "site.not_asked_for"
     SITE_REFUSES = "site.refuses"

@@ -50,6 +50,7 @@ class NodeChannel:
         self._stamp: tuple[int, ...] = ()  # of the database when keys were read; empty: read them again
         self._keys: dict[str, Node] = {}
         self._public: dict[str, bytes] = {}  # keys of nodes, by name
+        self._owners: dict[str, str] = {}  # that are not approved, by node
         self._calls: dict[str, tuple[str, str, float]] = {}  # by node: what it said of itself when that was kept last
         self._networks: dict[str, tuple[str, ...]] = {}  # by node: where it called from since the server started
         self._coordinator: dict[str, bytes] = {}
@@ -82,11 +83,16 @@ class NodeChannel:
             return
         self._keys, self._coordinator, self.epoch = await self._read(_keys)
         self._public = {node.name: node.public_key for node in self._keys.values()}
+        self._owners = {node.name: node.owner for node in self._keys.values() if node.owner_state != "approved"}
         self._stamp = stamp if time.time_ns() - max(stamp) > _ROUNDED_NS else ()
 
     def key_of(self, name: str) -> bytes:
         """Return the public key of a node that signed in just now."""
         return self._public[name]
+
+    def owner_to_approve(self, name: str) -> str:
+        """Return the owner of a node that gets no work because that is not approved; "" for any other."""
+        return self._owners.get(name, "")
 
     def is_kept(self, name: str, call: WorkCall) -> bool:
         """Say whether nothing of a call is to be kept: it has no news, and that the node calls was kept just now."""

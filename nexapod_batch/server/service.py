@@ -35,6 +35,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
     public: bool = False  # status and nodes may be seen by anybody
     behind_proxy: bool = False
+    approve_owners: bool = False  # a new owner waits for a word of its own, also where a join token brought it
     quota: Quota = Quota()  # of each person
     rate: float = 50.0  # requests of one address, and of one token, each second; eight times as many at once
 

@@ -93,6 +93,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         sql="ALTER TABLE node ADD COLUMN networks TEXT NOT NULL DEFAULT '';\n",
     ),
     Migration(name="epochs of coordinators that took over", sql=_file("epochs.sql")),
+    Migration(name="owners that are approved", sql=_file("owners.sql")),
 )
 
 

@@ -21,6 +21,7 @@ _TEMPLATES: dict[str, str] = {
     Kind.COORDINATOR_ROTATED: "the coordinator has the key {key}, no longer {was}",
     Kind.REVOKED: "key {key} revoked: what it signed for entries from {entry} on does not count",
     Kind.SEEN: "node {node} called from {network} for the first time",
+    Kind.OWNER: "owner {owner}: {state}, says {by}",
     Kind.DRAINED: "node {node} drained",
     Kind.RESUMED: "node {node} resumed",
     Kind.REMOVED: "node {node} removed",

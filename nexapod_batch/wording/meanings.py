@@ -53,6 +53,8 @@ MEANINGS: Mapping[str, str] = {
     Code.NODE_PAUSED: "the owner of the node lets nothing start there now",
     Code.NODE_RESTS: "launches of the node ended before anything began, all alike: it gets nothing for a while",
     Code.NODE_AWAY: "the node cannot be used now, because its site is out of reach or out of order",
+    Code.OWNER_WAITS: "nobody who runs the coordinator has approved the owner of the node yet",
+    Code.OWNER_SUSPENDED: "whoever runs the coordinator gives no work to the nodes of this owner",
     Code.NODE_CANNOT: "the node cannot do what a key of the job asks for: its container, walls around it, ranks",
     Code.NOT_ASKED_FOR: "the job names other sites than that of the node",
     Code.SITE_REFUSES: "keys of the job go against the policy or the limits of the site",

@@ -175,6 +175,8 @@ TEMPLATES: Mapping[str, Template] = {
     Code.NODE_RESTS: "gets nothing for 10 minutes: {alike} launches in a row ended before anything began: {text}",
     Code.NODE_AWAY: "cannot be used now (why: nexapod-batch site check {site})",
     Code.NODE_CANNOT: "{message}",
+    Code.OWNER_WAITS: "its owner {owner} waits to be approved (nexapod-batch owner approve {owner})",
+    Code.OWNER_SUSPENDED: "its owner {owner} is suspended (again: nexapod-batch owner approve {owner})",
     Code.NOT_ASKED_FOR: _not_asked_for,
     Code.SITE_REFUSES: _site_refuses,
     Code.UNDECLARED: "the file of site {site} declares no such node any more",

@@ -20,7 +20,7 @@ FIELDS: dict[str, str | int] = {
     "origin": "o", "key": "k", "was": "w", "launches": 1, "node": "n", "network": "w", "owner": "me", "site": "s", "sha256": "d=", "id": "1",
     "tasks": 2, "replicas": 3, "segment": "x.jsonl", "position": 4, "state": "accepted", "agree": 2, "basis": "rr",
     "validation": "valid", "raised": 1, "replica": 1, "policy": "strict", "uuid": "u", "launch": "l", "inputs": 1, "entry": 7,
-    "epoch": 2, "size": 5, "root": "r=",
+    "epoch": 2, "size": 5, "root": "r=", "by": "b",
 }  # fmt: skip
 
 

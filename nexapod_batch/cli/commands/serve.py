@@ -38,13 +38,14 @@ __all__ = ["serve"]
 @click.option(
     "--open-tasks", type=click.IntRange(1), default=1_000_000, show_default=True, help="Tasks of these in all."
 )
+@click.option("--approve-owners", is_flag=True, help="New owners of nodes wait for owner approve, with any token.")
 @click.option("--public", is_flag=True, help="Let anybody see status and nodes; jobs stay private.")
 @click.option("--unit", is_flag=True, help="Print a systemd user unit that serves with these options, and end.")
 @json_option
 def serve(
     init: bool, standby: bool, host: str, port: int, names: tuple[str, ...], tls_cert: Path | None,
-    tls_key: Path | None, behind_proxy: bool, rate: float, open_jobs: int, open_tasks: int, public: bool, unit: bool,
-    as_json: bool,
+    tls_key: Path | None, behind_proxy: bool, rate: float, open_jobs: int, open_tasks: int, approve_owners: bool,
+    public: bool, unit: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Serve this coordinator to people and nodes elsewhere.
 
@@ -70,7 +71,9 @@ def serve(
     wish = serving.Serving(
         paths=paths(), host=host, port=port, names=names, certificate=tls_cert, key=tls_key, init=init,
         standby=standby,
-        options=Options(public=public, behind_proxy=behind_proxy, rate=rate, quota=quota),
+        options=Options(
+            public=public, behind_proxy=behind_proxy, rate=rate, quota=quota, approve_owners=approve_owners
+        ),
     )  # fmt: skip
 
     def say(there: serving.Announcement) -> None:

@@ -16,8 +16,9 @@ from msgspec import DecodeError, Struct
 from msgspec import json as msgjson
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes.networks import note_networks
+from nexapod_batch.coordinator.nodes.owners import brought, check_name
 from nexapod_batch.coordinator.nodes.record import record
 from nexapod_batch.errors import NotFoundError, TryAgainError, UsageError, VerificationError
 from nexapod_batch.files import atomic, careful
@@ -28,6 +29,7 @@ from nexapod_batch.model.job import Tier
 from nexapod_batch.model.joined import MAX_QUEUED, site_name
 from nexapod_batch.model.networks import network_of
 from nexapod_batch.model.node import JOINED, Node
+from nexapod_batch.model.owner import OwnerState
 from nexapod_batch.store import writer
 from nexapod_batch.trust.keys import KEY_BYTES, key_id
 from nexapod_batch.trust.profile import open_offer
@@ -43,7 +45,6 @@ __all__ = ["MOST_OF_ADDRESS", "MOST_WAITING", "Waiting", "approve", "code_of", "
 #: Registrations that wait at once, and of one address; for so many seconds they do.
 MOST_WAITING, MOST_OF_ADDRESS, _WAITS_S = 200, 8, 7 * 86_400
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+ -]{0,62}")
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ23456789"  # no two of them look alike, and no word is made of them
 _CODE = re.compile(rf"[{_LETTERS}]{{4}}-[{_LETTERS}]{{4}}")
 _MAX = 1 << 20
@@ -64,10 +65,13 @@ class Waiting(Struct, frozen=True, kw_only=True):
         return key_id(bytes.fromhex(self.registration.public_key))
 
 
-def join(c: Coordinator, asked: Registration, address: str, *, trusted: bool) -> Joined:
+def join(
+    c: Coordinator, asked: Registration, address: str, *, trusted: bool, approved: bool = True, by: str = ""
+) -> Joined:
     """Register a node, at once where it is `trusted`; else keep it for a person. The same again changes nothing.
 
-    The caller has verified that the request was signed by the key that it names.
+    The caller has verified that the request was signed by the key that it names. An owner that is new with a trusted
+    node is `approved` by the person who gave it the token (`by`), or waits.
 
     Raises:
         UsageError: What it says of itself cannot be.
@@ -82,7 +86,8 @@ def join(c: Coordinator, asked: Registration, address: str, *, trusted: bool) ->
     _check_name(c, asked.name, known)
     if known is not None or trusted:
         owner = known.owner if known is not None else asked.owner
-        node = _register(c, asked, public, offer, owner, address)
+        state = OwnerState.APPROVED if approved else OwnerState.WAITS
+        node = _register(c, asked, public, offer, owner, address, said=(state, by or account()))
         return Joined(state="active", name=node.name, coordinator_key=mine, owner=node.owner)
     code = _keep(c, asked, address)
     return Joined(state="pending", name=asked.name, coordinator_key=mine, code=code, owner=asked.owner)
@@ -102,7 +107,8 @@ def approve(c: Coordinator, code: str, owner: str | None = None) -> Node:
         asked = replace(asked, owner=owner)
     public, offer = _checked(asked)
     _check_name(c, asked.name, None)
-    node = _register(c, asked, public, offer, asked.owner, found.address)
+    said = (OwnerState.APPROVED, account())
+    node = _register(c, asked, public, offer, asked.owner, found.address, said=said)
     _file(c, found.code).unlink(missing_ok=True)
     return node
 
@@ -158,8 +164,8 @@ def _checked(asked: Registration) -> tuple[bytes, Offer]:
 def _check_words(asked: Registration) -> None:
     if not _NAME.fullmatch(asked.name):
         raise UsageError("not a node name", got=repr(asked.name[:80]), wanted="letters, digits, _ and -, at most 63")
-    if asked.owner and not _OWNER.fullmatch(asked.owner):
-        raise UsageError("not an owner", got=repr(asked.owner[:80]), wanted="a name of at most 63 plain characters")
+    if asked.owner:
+        check_name(asked.owner)
     check_folder(asked.folder)
     if asked.tier not in _TIERS:
         raise UsageError("not a tier", got=repr(asked.tier[:40]), wanted=" or ".join(sorted(_TIERS)))
@@ -184,8 +190,10 @@ def _check_name(c: Coordinator, name: str, known: Node | None) -> None:
 
 
 def _register(
-    c: Coordinator, asked: Registration, public: bytes, offer: Offer, owner: str, address: str
-) -> Node:
+    c: Coordinator, asked: Registration, public: bytes, offer: Offer, owner: str, address: str,
+    *, said: tuple[OwnerState, str],
+) -> Node:  # fmt: skip
+    """Write a node down; `said` is whether its owner counts as approved, and by whose word, where it is a new one."""
     owner = owner or asked.name
     gpu_types = ",".join(sorted({gpu.model.replace(",", " ") for gpu in offer.devices})) or None
     node = Node(
@@ -199,6 +207,8 @@ def _register(
     box.keep_note(Note(folder=asked.folder))
     if network := network_of(address):
         box.note_network(network)
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        brought(c, owner, *said)
     record(c, node, asked.profile.encode())
     with writer(c.store, wait_s=PATIENCE_S):  # before anything is placed there
         note_networks(c, [one for one in c.nodes() if one.name == node.name])

@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.owner import OwnerState
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.planner import NodeLoad
 from nexapod_batch.wording import sentence
@@ -50,6 +51,8 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
     """Return why a node never runs a job, or None; ConfigError when the file of its site cannot be used."""
     if not allowed(job, node):
         return Refusal(reason=_reason(Code.NOT_ASKED_FOR, sites=list(job.schedule.sites)), told=False)
+    if node.joined and node.owner_state != OwnerState.APPROVED:
+        return Refusal(reason=_of_owner(node))
     if wrong := wrong_architecture(c, job, node):
         return _of_node(Problem("container.image", wrong))
     if cannot := _cannot(c, job, node, foreign=foreign):
@@ -78,6 +81,12 @@ def _refusal_of_site(c: Coordinator, job: Job, node: Node) -> Refusal | None:
         names = [one.name for one in group]
         return Refusal(reason=_reason(Code.NO_PARTITION, partitions=names, site=site.name), told=False)
     return None
+
+
+def _of_owner(node: Node) -> Reason:
+    """Return why a node gets nothing whose owner is not approved."""
+    code = Code.OWNER_SUSPENDED if node.owner_state == OwnerState.SUSPENDED else Code.OWNER_WAITS
+    return _reason(code, owner=node.owner)
 
 
 def _of_node(problem: Problem) -> Refusal:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "compared_facts", "publication_of"]
 
-_REPORT, _KEY, _PROFILE, _NETWORK = b'"report"', b'"key":', b'"profile"', b'"network":'
+_REPORT, _KEY = b'"report"', b'"key":'
+#: What is in every other entry that says something of nodes and owners.
+_OF_NODES = (b'"profile"', b'"network":', b'"owner-state"')
 
 
 class Facts(NamedTuple):
@@ -121,7 +123,7 @@ class _Said:
                 said = _read(entry)
                 self.keys.add(said)
                 self.nodes.add(said)
-            elif _PROFILE in entry or _NETWORK in entry:
+            elif any(word in entry for word in _OF_NODES):
                 self.nodes.add(_read(entry))
 
 

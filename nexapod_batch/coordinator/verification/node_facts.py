@@ -33,6 +33,7 @@ class NodeEvents:
         """Begin with none."""
         self.places: dict[str, tuple[str, str]] = {}  # owner and site, by name
         self.profiles: dict[str, str] = {}  # SHA-256 of what was signed, by name
+        self.owners: dict[str, str] = {}  # whether their nodes get work, by name
         self.networks: dict[str, list[str]] = defaultdict(list)  # from which it called, by name
 
     def add(self, entry: Mapping[str, str | int]) -> None:
@@ -44,6 +45,8 @@ class NodeEvents:
             self.places[name] = str(entry["owner"]), str(entry.get("site"))
         if kind == Kind.PROFILE:
             self.profiles[name] = str(entry.get("sha256"))
+        if kind == Kind.OWNER:
+            self.owners[str(entry.get("owner"))] = str(entry.get("state"))
         if kind == Kind.SEEN:
             self.networks[name].append(str(entry.get("network")))
 
@@ -53,6 +56,7 @@ def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
     for own in c.store.operations.coordinator_keys():
         if own.public_key is not None and key_id(own.public_key) != own.key_id:
             yield Fault("the coordinator", f"the key that is kept as {own.key_id} is another one")
+    yield from _owner_faults(c, events)
     signed = c.store.nodes.profiles()
     for row in c.store.nodes.all():
         place = f"node {row.name}"
@@ -70,6 +74,15 @@ def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
             yield Fault(place, "the profile that it signed is gone")
         elif _digest(c, row.id, envelope) != wanted:
             yield Fault(place, "its profile is not the one that it signed")
+
+
+def _owner_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
+    """Yield owners that the database calls something else than the ledger does, also where one of them is silent."""
+    stored = {row.name: row.state for row in c.store.people.owners()}
+    for name in sorted(stored.keys() | events.owners.keys()):
+        kept, said = stored.get(name, "nothing"), events.owners.get(name, "nothing")
+        if kept != said:
+            yield Fault(f"owner {name}", f"the ledger says {said} of it, the database {kept}")
 
 
 def _network_faults(place: str, kept: Sequence[str], seen: Sequence[str]) -> Iterator[Fault]:

@@ -51,14 +51,17 @@ async def register(call: Call) -> Joined:
     if not asked.token:
         _check_puzzle(call, address, signed.key_id)
     node_sign_in.verify(request, service, signed, public)
-    trusted = False
+    by = ""
     if asked.token:
-        trusted = await service.read(lambda c: _may_join(c, asked.token))
-        if not trusted:
+        by = await service.read(lambda c: _lets_in(c, asked.token))
+        if not by:
             service.by_address.fine(address, _REGISTRATION)
             hint = "leave --token out and let whoever runs the coordinator approve the node"
             raise RequestError(problems.FORBIDDEN, "the join token is unknown, expired or revoked", hint=hint)
-    joined = await service.write(lambda c: joining.join(c, asked, address, trusted=trusted))
+    approved = not service.options.approve_owners
+    joined = await service.write(
+        lambda c: joining.join(c, asked, address, trusted=bool(by), approved=approved, by=by)
+    )
     service.channel.forget_keys()
     service.passes.wake()
     return joined
@@ -79,11 +82,15 @@ def _check_puzzle(call: Call, address: str, key: str) -> None:
     puzzles.count(address)
 
 
-def _may_join(c: Coordinator, token: str) -> bool:
+def _lets_in(c: Coordinator, token: str) -> str:
+    """Return whose token lets a node in at once; "" where it does not."""
     row = tokens.find(c, token) if tokens.is_token(token) else None
     if row is None:
-        return False
-    return any(tokens.Scope(row.scope).includes(one) for one in (tokens.Scope.JOIN, tokens.Scope.OPERATE))
+        return ""
+    scope = tokens.Scope(row.scope)
+    if scope.includes(tokens.Scope.JOIN) or scope.includes(tokens.Scope.OPERATE):
+        return f"token {row.id} of {row.person}"
+    return ""
 
 
 def _public(asked: Registration) -> bytes:
@@ -158,6 +165,9 @@ async def _messages(call: Call, name: str, box: Mailbox, seconds: float) -> tupl
 
 def _why(call: Call) -> str:
     """Return why there is no work."""
+    owner = call.service.channel.owner_to_approve(call.caller.name)
+    if owner:
+        return f"its owner {owner} is not approved; whoever runs the coordinator: nexapod-batch owner approve {owner!r}"
     jobs = call.service.passes.last.open_jobs
     if not jobs:
         return "no job is open"

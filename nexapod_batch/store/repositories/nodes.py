@@ -47,6 +47,7 @@ class NodeRow(Row, frozen=True):
     cluster: str  # which cluster it is, as its scheduler says it; "" where nobody has said so
     cluster_at: int  # when that was
     networks: str  # from which it has called, with blanks between
+    owner_state: str  # waits, approved, suspended
 
 
 def node_of(row: NodeRow) -> Node:
@@ -77,6 +78,7 @@ def node_of(row: NodeRow) -> Node:
         cluster=row.cluster,
         cluster_at=row.cluster_at,
         networks=tuple(row.networks.split()),
+        owner_state=row.owner_state,
         made_by=row.made_by or own_account(),
     )
 

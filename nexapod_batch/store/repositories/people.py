@@ -10,7 +10,7 @@ from nexapod_batch.store.statements import Statements
 if TYPE_CHECKING:
     from nexapod_batch.store.database import Database
 
-__all__ = ["People", "QuotaRow", "SentRow", "TokenRow"]
+__all__ = ["OwnerRow", "People", "QuotaRow", "SentRow", "TokenRow"]
 
 
 class TokenRow(Row, frozen=True):
@@ -40,6 +40,15 @@ class QuotaRow(Row, frozen=True):
     tasks: int | None
     core_hours: float | None
     bytes: int | None
+
+
+class OwnerRow(Row, frozen=True):
+    """A person or lab that answers for nodes."""
+
+    name: str
+    state: str  # waits, approved, suspended
+    since: int  # milliseconds since 1970
+    by: str  # who said so
 
 
 class People:
@@ -110,3 +119,15 @@ class People:
     def insert_sent(self, *, person: str, key: str, digest: bytes, job: int, now: int) -> None:
         """Keep which job a submission became."""
         self._sql.run("sent_insert", person=person, key=key, digest=digest, job=job, now=now)
+
+    def owners(self) -> list[OwnerRow]:
+        """Return the owners of whom something was said, by name."""
+        return self._sql.all(OwnerRow, "owners")
+
+    def owner(self, name: str) -> OwnerRow | None:
+        """Return what was said of an owner last."""
+        return self._sql.find(OwnerRow, "owner_find", name=name)
+
+    def put_owner(self, *, name: str, state: str, by: str, now: int) -> None:
+        """Keep whether the nodes of an owner get work."""
+        self._sql.run("owner_put", name=name, state=state, by=by, now=now)

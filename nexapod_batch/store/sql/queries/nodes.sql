@@ -20,7 +20,7 @@ SELECT n.key_id, n.public_key, p.envelope FROM node n JOIN profile p ON p.node_i
 -- name: nodes
 SELECT id, name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued,
   active, blame, created_at, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key,
-  made_by, cluster, cluster_at, networks
+  made_by, cluster, cluster_at, networks, coalesce((SELECT o.state FROM owner o WHERE o.name = n.owner), 'approved') AS owner_state
 FROM node n ORDER BY n.id;
 
 -- name: node_networks

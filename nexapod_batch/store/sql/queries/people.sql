@@ -59,3 +59,13 @@ FROM (
 SELECT CAST(total(r.output_bytes) AS INTEGER) AS bytes FROM job j JOIN task t ON t.job_id = j.id
 JOIN replica r ON r.job_id = t.job_id AND r.task = t.idx AND r.number = t.published_from
 WHERE j.user = :user AND t.published = 1;
+
+-- name: owners
+SELECT o.name, o.state, o.since, o.by FROM owner o ORDER BY o.name;
+
+-- name: owner_find
+SELECT name, state, since, by FROM owner WHERE name = :name;
+
+-- name: owner_put
+INSERT INTO owner (name, state, since, by) VALUES (:name, :state, :now, :by)
+ON CONFLICT (name) DO UPDATE SET state = excluded.state, since = excluded.since, by = excluded.by;
