@@ -152,6 +152,8 @@ class Whole:
 
     def describe(self) -> str:
         """Return the bounds in words."""
+        if self.low == self.high:
+            return f"the number {self.low}"
         return f"a whole number from {self.low} to {self.high}"
 
 

@@ -125,7 +125,7 @@ BAD = {
     "broken TOML": ("schema = = 1", "not valid TOML"),
     "duplicate key": ("schema = 1\nschema = 1", "not valid TOML"),
     "no command": ("schema = 1", "job.command: missing"),
-    "no schema": ('[job]\ncommand = ["true"]', "schema: missing"),
+    "no schema": ('[job]\ncommand = ["true"]', "schema: missing: wanted the number 1"),
     "newer schema": (minimal().replace("schema = 1", "schema = 2"), "schema: out of range: got 2"),
     "unknown section": (minimal("[resource]\nmem = 1"), "did you mean 'resources'?"),
     "unknown key": (minimal("[resources]\nmemm = 1"), "line 6: resources.memm: unknown key (did you mean 'mem'?)"),
@@ -158,6 +158,10 @@ BAD = {
     "other digest": (minimal(f'[[inputs]]\nsource = "run.py"\nsha256 = "{"0" * 64}"'), "not the file that was meant"),
     "no digest": (minimal('[[inputs]]\nsource = "run.py"\nsha256 = "abc"'), "inputs[0].sha256: not accepted"),
     "remote input": (minimal('[[inputs]]\nsource = "ftp://x.org/a"'), "no plug-in can fetch ftp://"),
+    "target with a slash": (
+        minimal('[[inputs]]\nsource = "run.py"\ntarget = "in/"'),
+        "inputs[0].target: ends in a slash: got 'in/', wanted in",
+    ),
     "target leaves": (minimal('[[inputs]]\nsource = "run.py"\ntarget = "../a"'), "leaves the work folder"),
     "absolute target": (minimal('[[inputs]]\nsource = "run.py"\ntarget = "/a"'), "not a relative path"),
     "target twice": (

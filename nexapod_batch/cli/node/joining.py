@@ -133,7 +133,9 @@ def _page(home: AgentHome, agent: Agent, port: str) -> NodePage | None:
 
 
 def _ended(document: Document) -> Iterator[str]:
-    yield f"node {document['node']}: took {document['taken']} launches; what runs goes on, and is told by the next run"
+    taken = document["taken"]
+    launches = "1 launch" if taken == 1 else f"{taken} launches"
+    yield f"node {document['node']}: took {launches}; what runs goes on, and is told by the next run"
 
 
 class _LiveLine:

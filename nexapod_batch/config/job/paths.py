@@ -29,13 +29,12 @@ def check_inside(value: str, path: str, report: Report) -> bool:
     wanted = "a path below the work folder, as in out/result.csv"
     if value.startswith(("/", "~")):
         report.add(path, "not a relative path", got=value, wanted=wanted)
-    elif any(part in {"..", ""} for part in value.split("/")):
-        report.add(
-            path,
-            "leaves the work folder" if ".." in value.split("/") else "has an empty part",
-            got=value,
-            wanted=wanted,
-        )
+    elif ".." in value.split("/"):
+        report.add(path, "leaves the work folder", got=value, wanted=wanted)
+    elif value.endswith("/") and value.strip("/"):
+        report.add(path, "ends in a slash", got=value, wanted=value.rstrip("/"))
+    elif "" in value.split("/"):
+        report.add(path, "has an empty part", got=value, wanted=wanted)
     elif any(len(part.encode()) > 255 for part in value.split("/")):
         report.add(path, "has a part of more than 255 bytes", got=value, wanted=wanted)
     else:
