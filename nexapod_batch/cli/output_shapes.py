@@ -40,6 +40,26 @@ _RULE: dict[str, Shape] = {
     "path": str, "compare": str, "digits": _NUMBER_OR_NONE, "rtol": _TEXT_OR_NONE, "atol": _TEXT_OR_NONE,
     "integers?": str, "ignore?": [str], "normalize?": [str], "unordered?": bool, "optional?": bool,
 }  # fmt: skip
+_PLACE: dict[str, Shape] = {
+    "line?": int, "word?": int, "row?": int, "column?": int, "byte?": int, "key?": str, "part?": str, "hdu?": int,
+    "index?": [int],
+}  # fmt: skip
+_AT: dict[str, Shape] = {"where": str, "place": _PLACE, "left": str, "right": str}
+_FARTHEST: dict[str, Shape] = {"by": (float, int, None), **_AT}
+_COMPARISON: dict[str, Shape] = {
+    "name": str, "agree": bool, "rule?": str, "only?": str, "unreadable?": str,
+    "first?": _AT, "would_agree?": _TEXT_OR_NONE,
+    "figures?": {
+        "format": str, "values": int, "numbers": int, "beyond": int, "border": int, "texts": int,
+        "absolute": (_FARTHEST, None), "relative": (_FARTHEST, None), "decades": {str: int},
+        "kinds": [str], "first": [str], "causes": [str], "shape": str,
+    },
+}  # fmt: skip
+_DIFFERENCE: dict[str, Shape] = {
+    "replica?": str, "node?": str, "owner?": str, "node_key?": str, "against?": str, "accepted?": bool,
+    "files?": [{**_COMPARISON, "only_of?": str, "printed_by?": str}], "problem?": _TEXT_OR_NONE, "text?": [str],
+}
+
 _EXPLAINED: dict[str, Shape] = {
     "index": int, "state": str, "reason": str, "why": _WHY, "unpublished": _WHY,
     "replicas": [
@@ -49,7 +69,7 @@ _EXPLAINED: dict[str, Shape] = {
         }
     ],
     "not_on": [{"node": str, "reason": str, "why": _WHY}],
-    "programs": {str: {"file": str, "path": str, "sha256": str}},
+    "programs": {str: {"file": str, "path": str, "sha256": str}}, "differences?": [_DIFFERENCE],
     "judged_again?": [
         {
             "number": int, "entry": int, "state": str, "agree": int, "policy": str, "outputs": [_RULE],
@@ -67,16 +87,6 @@ _SHOWN: dict[str, Shape] = {
 _ENDED = {
     **_JOB, "results": str, "more": bool,
     "tasks": [{"index": int, "state": str, "reason": str, "agree": int, "doubt": str}],
-}  # fmt: skip
-
-_FARTHEST: dict[str, Shape] = {"by": (float, int, None), "where": str, "left": str, "right": str}
-_COMPARISON: dict[str, Shape] = {
-    "name": str, "agree": bool, "rule?": str, "only?": str, "unreadable?": str,
-    "first?": {"where": str, "left": str, "right": str}, "would_agree?": _TEXT_OR_NONE,
-    "figures?": {
-        "format": str, "values": int, "numbers": int, "texts": int, "absolute": (_FARTHEST, None),
-        "relative": (_FARTHEST, None), "decades": {str: int}, "kinds": [str], "first": [str], "shape": str,
-    },
 }  # fmt: skip
 
 _VERIFIED: dict[str, Shape] = {

@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from nexapod_batch.compare.causes import NUMBERS, causes_of
+from nexapod_batch.compare.comparators.allclose import AllClose
 from nexapod_batch.compare.compound import compound_of
-from nexapod_batch.compare.formats.reading import Reading
+from nexapod_batch.compare.formats.reading import BINARY, Reading
 from nexapod_batch.compare.numbers import value_of
+from nexapod_batch.compare.registry import comparison
+from nexapod_batch.compare.rounding import Rounding
 from nexapod_batch.compare.tables import aligned, shown_token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from nexapod_batch.compare.numbers import Batch, Token
     from nexapod_batch.compare.stream import Source
+    from nexapod_batch.model.job import CompareRule
 
 __all__ = ["DATES", "Farthest", "Figures", "measured"]
 
+#: Numbers this many times closer than what they are rounded to lie beside a border.
+_TENTH = 10
+#: Values that differ and are looked at for what they differ in.
+_MOST = 10_000
 #: Differences that are named one by one.
 _NAMED = 5
 #: What stands for a date, a time or a path in a text.
@@ -41,34 +52,91 @@ class Figures(Struct, kw_only=True):
     format: str  # text, csv, json, npy, hdf5, ...
     values: int = 0  # numbers on both sides at the same place
     numbers: int = 0  # of these, how many differ at all
+    beyond: int = 0  # of these, how many differ under the rule
+    border: int = 0  # of these, how many are closer than a tenth of what rounding made of their difference
     texts: int = 0  # words that differ
     absolute: Farthest | None = None
     relative: Farthest | None = None
     decades: dict[int, int] = field(default_factory=dict)  # relative differences: exponent of ten -> how many
     kinds: list[str] = field(default_factory=list)  # of texts that differ: dates, paths, words
     first: list[str] = field(default_factory=list)  # texts that differ: where, left and right
+    causes: list[str] = field(default_factory=list)  # kinds of things that are all in which they differ
     shape: str = ""  # where one side has something else in its place, so that nothing behind it was measured
 
 
-def measured(left: Source, right: Source) -> Figures:
+def measured(left: Source, right: Source, hosts: Sequence[str] | None = None) -> Figures:
     """Return by how much two files of which nothing was taken yet differ, whatever the rule.
 
-    Raises CompareError for a file that is not of the format that its name promises, and OSError.
+    With names of machines, of which there may be none, the causes are looked for, in binary files.
+    Raises CompareError for a file that is not of the format that its name promises, or a rule without its parameters,
+    and OSError.
     """
     reading, other = Reading(left), Reading(right)
     figures = Figures(format=reading.format)
-    measuring = _Measuring(figures, reading)
+    causes = None if hosts is None or reading.format not in BINARY else _Causes(hosts)
+    measuring = _Measuring(figures, reading, left.rule, causes)
     for a, b in aligned(reading.batches, other.batches):
         if not measuring.batch(a, b):
-            break
+            return figures
+    if causes is not None:
+        figures.causes = sorted(causes.found or ())
     return figures
+
+
+class _RuleOfNumbers:
+    """What a rule says of two numbers."""
+
+    def __init__(self, rule: CompareRule) -> None:
+        """Take a rule whose parameters may be of no use: then all that differs does so under it."""
+        self._normal: Callable[[Token], bytes] | None = None
+        self._close: Callable[[Token, Token], bool] | None = None
+        compares = comparison(rule.comparator)
+        if isinstance(compares, Rounding):
+            self._normal = compares.token(rule)
+        elif isinstance(compares, AllClose):
+            self._close = compares.close(rule)
+
+    def judge(self, left: float, right: float) -> tuple[bool, bool]:
+        """Say whether two numbers that are not the same differ under the rule, and but for a border of rounding."""
+        if self._close is not None:
+            return not self._close(left, right), False
+        if self._normal is None:
+            return True, False
+        ours, theirs = self._normal(left), self._normal(right)
+        if ours == theirs:
+            return False, False
+        rounded, other = value_of(ours), value_of(theirs)
+        if rounded is None or other is None:
+            return True, False
+        return True, abs(left - right) * _TENTH < abs(rounded - other)
+
+
+class _Causes:
+    """The kinds of things in which values differ; the name of a part stands before its values."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self.found: set[str] | None = set()  # None: something of no kind differs as well
+        self._hosts, self._left = hosts, _MOST
+
+    def add(self, reading: Reading, left: Token, right: Token) -> None:
+        """Take two values that differ; the more there are, the less is asked of each."""
+        if self.found is None:
+            return
+        self._left -= 1
+        if self._left < 0 and _pairs(left, right):
+            self.found.add(NUMBERS)
+            return
+        where = reading.where()
+        kinds = causes_of(f"{where}: {shown_token(left)}", f"{where}: {shown_token(right)}", self._hosts)
+        self.found = None if kinds is None or self._left < 0 else self.found | kinds
 
 
 class _Measuring:
     """Goes through two files token by token."""
 
-    def __init__(self, figures: Figures, reading: Reading) -> None:
-        self._figures, self._reading = figures, reading
+    def __init__(self, figures: Figures, reading: Reading, rule: CompareRule, causes: _Causes | None) -> None:
+        self._figures, self._reading, self._rule = figures, reading, _RuleOfNumbers(rule)
+        self._causes = causes
 
     def batch(self, a: Batch, b: Batch) -> bool:
         """Take one batch; say whether those behind it can be measured."""
@@ -95,6 +163,8 @@ class _Measuring:
         if _is_structure(left) or _is_structure(right):
             self._figures.shape = self._reading.where()
             return False
+        if self._causes is not None:
+            self._causes.add(self._reading, left, right)
         numbers = _pairs(left, right)
         for one, other in numbers:
             self._number(one, other)
@@ -108,6 +178,9 @@ class _Measuring:
         if left == right or (math.isnan(left) and math.isnan(right)):
             return
         found.numbers += 1
+        beyond, border = self._rule.judge(left, right)
+        found.beyond += beyond
+        found.border += border
         try:
             absolute = abs(float(left) - float(right))
         except OverflowError:

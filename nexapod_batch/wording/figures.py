@@ -5,9 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["figure_lines", "lines"]
+
+_CAUSES = {
+    "blanks": "blanks",
+    "dates": "dates or times",
+    "hosts": "host names",
+    "line_ends": "line ends",
+    "numbers": "numbers",
+    "order": "positions of the same lines",
+    "packing": "ways of writing the same values",
+    "paths": "paths",
+    "threads": "numbers of threads or processes",
+}
 
 
 def lines(comparison: Mapping[str, Any]) -> Iterator[str]:
@@ -33,9 +45,13 @@ def figure_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
         return
     count = figures["numbers"]
     yield f"  {count} of {figures['values']} numbers differ" + _words(figures)
+    yield from _under_the_rule(figures)
+    if figures["causes"] not in ([], ["numbers"]):
+        yield f"  only {_joined([_CAUSES[cause] for cause in figures['causes']])} differ"
     for key, title in (("absolute", "largest difference"), ("relative", "largest relative difference")):
         if (farthest := figures[key]) is not None:
-            shown = f"{farthest['by']:.3g} at {farthest['where']}: {farthest['left']} | {farthest['right']}"
+            by = "not finite" if farthest["by"] is None else f"{farthest['by']:.3g}"
+            shown = f"{by} at {farthest['where']}: {farthest['left']} | {farthest['right']}"
             yield f"  {title}: {shown}"
     if figures["decades"]:
         yield f"  relative differences: {_histogram(figures['decades'])}"
@@ -47,6 +63,22 @@ def figure_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
         yield f"  these would agree under: {would}"
     elif "would_agree" in comparison:
         yield "  no rule was found under which these agree and that would still tell a wrong result"
+
+
+def _under_the_rule(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many numbers differ under the rule, where these are not all, and how many of them just so."""
+    beyond, border = figures["beyond"], figures["border"]
+    if 0 < beyond < figures["numbers"]:
+        yield f"  by more than the rule lets pass: {beyond}"
+    if border:
+        yield f"  {border} of {beyond} lie close together, with a border of rounding between: allclose has no borders"
+
+
+def _joined(words: Sequence[str]) -> str:
+    *others, last = words
+    if others:
+        return f"{', '.join(others)} and {last}"
+    return last
 
 
 def _words(figures: Mapping[str, Any]) -> str:

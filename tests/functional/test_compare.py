@@ -55,6 +55,50 @@ def test_explain_says_how_far_answers_are_and_what_would_do(tmp_path: Path) -> N
         assert home.submit(text, "--wait=90s").code == 3
         said = home.call("explain", "1").out
         assert "1 of 2 numbers differ, and 1 words" in said
+        (pair,) = home.json("explain", 1)["tasks"][0]["differences"]
+        (file,) = pair["files"]
+        assert (pair["replica"], pair["against"], pair["accepted"], pair["problem"]) == ("1_0.2", "1_0.1", False, None)
+        assert (file["name"], file["first"]["place"]["line"]) == ("a.txt", 1)
+        assert file["figures"]["absolute"]["place"] == {"line": 2, "word": 3}
+        assert file["figures"]["causes"] == ["dates", "numbers"]
+        assert "only dates or times and numbers differ" in said
         (would,) = [line.partition("under: ")[2] for line in said.splitlines() if "would agree" in line]
+        assert file["would_agree"] == would
         (tmp_path / "flag/1").rmdir()
         assert home.submit(text + would.replace(", ", "\n"), "--wait=90s").code == 0
+
+
+LOSER = """[job]
+name = "one-loses"
+command = ["sh", "-c", "n=$(mkdir {flag}/1 2>/dev/null && echo 1 || echo 2); printf 'n\\n1.50%s\\n' $n > a.csv; test $n = 2 || echo > more"]
+[quorum]
+agree = 2
+max_replicas = 3
+distinct = "run"
+[[outputs]]
+path = "a.csv"
+compare = "allclose"
+atol = 1e-9
+[[outputs]]
+path = "more"
+optional = true
+"""
+
+
+def test_figures_of_who_lost_are_kept(tmp_path: Path) -> None:
+    """With the verdict, as data: of tolerances too, and a file that only one side has; they stay when files are gone."""
+    (tmp_path / "flag").mkdir()
+    with ended(Home(tmp_path), "mine") as home:
+        assert home.submit(LOSER.format(flag=tmp_path / "flag"), "--wait=90s").code == 0
+        (pair,) = home.json("explain", "1_0")["tasks"][0]["differences"]
+        (lost,) = [one for one in home.json("show", 1)["tasks"][0]["replicas"] if one["validation"] == "invalid"]
+        assert (pair["replica"], pair["node"], pair["accepted"]) == (lost["id"], "mine", True)
+        file, more = pair["files"]
+        assert file["figures"]["format"] == "csv"
+        assert (file["figures"]["values"], file["figures"]["beyond"]) == (1, 1)
+        assert file["figures"]["relative"]["place"] == {"row": 2, "column": 1}
+        assert (file["figures"]["decades"], file["would_agree"]) == ({"-4": 1}, 'compare = "allclose", rtol = 0.007')
+        assert more == {"name": "more", "agree": False, "only_of": "right"}
+        said = home.call("explain", "1_0").out
+        assert f"{lost['id']} on node mine" in said
+        assert "more: only other replica has it" in said

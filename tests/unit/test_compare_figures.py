@@ -58,7 +58,7 @@ def test_how_far_values_are_is_measured() -> None:
     assert found["absolute"]["by"] == pytest.approx(0.002)
     assert found["absolute"]["where"] == "line 1, word 3"
     assert found["relative"]["by"] == pytest.approx(0.002 / 2.002)
-    assert found["decades"] == {-5: 1, -4: 1}
+    assert found["decades"] == {"-5": 1, "-4": 1}
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.archives.bag_format import DIFFERENCES, INPUTS, RESULTS
+from nexapod_batch.coordinator.evidence.differences import differences_of
 from nexapod_batch.coordinator.evidence.published_results import listed
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
-from nexapod_batch.coordinator.queries.explain import difference_report
 from nexapod_batch.errors import NotFoundError, VerificationError
 from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.wording.differences import difference_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +118,7 @@ def input_items(c: Coordinator, job: Job) -> list[Item]:
 def difference_items(c: Coordinator, task: TaskRuns) -> list[Item]:
     """Return where those who lost differ from what was accepted, as it was found then."""
     kept = c.store.tasks.difference(task.row.job_id, task.row.idx)
-    lines = [] if kept is None else difference_report(c, task.row.job_id, task.row.idx)
+    lines = [] if kept is None else list(difference_lines(differences_of(c, task.row.job_id, task.row.idx)))
     if not lines:
         return []
     text = "".join([f"{line}\n" for line in lines]).encode()

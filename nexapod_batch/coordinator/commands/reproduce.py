@@ -19,11 +19,11 @@ from nexapod_batch.coordinator.archives import bag_format as bag
 from nexapod_batch.coordinator.commands.resubmit import only
 from nexapod_batch.coordinator.commands.submit import submit
 from nexapod_batch.coordinator.context import PATIENCE_S, account
+from nexapod_batch.coordinator.evidence.differences import different_files
 from nexapod_batch.coordinator.evidence.published_results import listed
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.registry import ensure_nodes, usable
 from nexapod_batch.coordinator.pass_faults import Faults
-from nexapod_batch.coordinator.steps.publish import compare
 from nexapod_batch.coordinator.verification.export_statements import open_statements
 from nexapod_batch.errors import NotFoundError, UnsafeOutputError, UsageError, VerificationError
 from nexapod_batch.files import careful
@@ -36,6 +36,7 @@ from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.reproduction import ReproducedTask, Reproduction, seal_reproduction
 from nexapod_batch.trust.statement_decoder import decode
 from nexapod_batch.wording import sentence
+from nexapod_batch.wording.differences import file_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -291,7 +292,8 @@ def _differences(
     if files is None:
         return ["the manifest of our outputs is missing"]
     right = _Files(files, str(c.paths.results / str(job_id) / str(task.task)), None)
-    lines = compare(export.job, task.task, left, right, labels=("archived", "ours"))
+    different = list(different_files(export.job, task.task, left, right))
+    lines = list(file_lines(different, ("archived", "ours")))
     if not lines and archived.vote != own.vote:
         lines = ["its outputs are other ones"]
     if len(lines) > _LINES:

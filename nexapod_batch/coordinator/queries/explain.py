@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from nexapod_batch.coordinator.evidence.closeness import tolerant
-from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
+from nexapod_batch.coordinator.evidence.differences import differences_of
+from nexapod_batch.coordinator.evidence.replica_outputs import statement_of
 from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults, site_key
@@ -19,9 +19,8 @@ from nexapod_batch.coordinator.queries.judgements import judgement_lines, judgem
 from nexapod_batch.coordinator.queries.programs import differences, programs_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.launch_endings import reason_of
-from nexapod_batch.coordinator.steps.publish import compare
 from nexapod_batch.coordinator.steps.votes import Places, votes_of
-from nexapod_batch.errors import NexapodError, UnsafeOutputError
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.local_nodes.owner_policy import paused
 from nexapod_batch.model.job import Domain
@@ -32,6 +31,7 @@ from nexapod_batch.plugins import HOPELESS, BackendState
 from nexapod_batch.quorum import independence
 from nexapod_batch.trust.verdict import decode_verdict
 from nexapod_batch.wording import advice, one_line, pattern, sentence
+from nexapod_batch.wording.differences import difference_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.store.repositories.tasks import TaskRow
 
-__all__ = ["Explanation", "difference_report", "explain"]
+__all__ = ["Explanation", "explain"]
 
 #: Tasks explained one by one when a whole job is asked for.
 _SHOWN = 10
@@ -111,37 +111,6 @@ def _signed(c: Coordinator, job_id: int, task: int) -> list[str]:
     return [f"signed: {what}; nexapod-batch ledger prove {job_id}_{task} proves entry {signed[-1].entry}"]
 
 
-def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:
-    """Return where the losers of a task differ from the accepted outputs; empty when nobody lost."""
-    known = c.store.tasks.difference(job_id, task)
-    if known is not None:
-        return known.split("\n")
-    if c.store.tasks.get(job_id, task).state != TaskState.INCONCLUSIVE:
-        return []
-    return _disagreement(c, job_id, task)
-
-
-def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
-    """Compare the first replica of a task without a result with those that said something else.
-
-    Within tolerances digests say nothing: all are looked at.
-    """
-    nodes, job = c.nodes_by_id(), c.job(job_id)
-    said = [r for r in c.store.replicas.of_task(job_id, task) if r.execution == "reported"]
-    lines = []
-    for r in said[1:]:
-        if r.vote != said[0].vote or tolerant(job):
-            try:
-                left, right = (outputs_of(c, nodes[one.node_id], one) for one in (said[0], r))
-                found = compare(job, task, left, right, labels=("first", "other"))
-            except (UnsafeOutputError, OSError, ValueError) as error:
-                found = [f"their files cannot be compared: {error}"]
-            if found:
-                lines.append(f"replica {r.number} differs from replica {said[0].number}:")
-            lines += [f"  {line}" for line in found]
-    return lines
-
-
 def _explain_task(c: Coordinator, job_id: int, task: TaskRow, explanation: Explanation) -> None:
     """Add one task to an explanation."""
     replicas, nodes = c.store.replicas.of_task(job_id, task.idx), c.nodes_by_id()
@@ -194,7 +163,8 @@ def _task(
     lines += [f"  {line}" for line in differences(programs)]
     if task.state not in TASK_ENDED:
         return lines + _open_task(c, job_id, task, replicas, document)
-    lines += [f"  {line}" for line in difference_report(c, job_id, task.idx)]
+    document["differences"] = differences_of(c, job_id, task.idx)
+    lines += [f"  {line}" for line in difference_lines(document["differences"])]
     document["judged_again"] = judgements(c, job_id, task.idx)
     lines += judgement_lines(document["judged_again"])
     lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]

@@ -14,13 +14,13 @@ import os
 import shutil
 from collections import defaultdict
 from contextlib import suppress
-from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch.coordinator.evidence.differences import put_differences
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
-from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
+from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
 from nexapod_batch.coordinator.steps.carried_files import fresh_folder, partial_folder, write_carried
 from nexapod_batch.coordinator.steps.possession import withdraw_copies
 from nexapod_batch.errors import ConfigError, NexapodError, OnTheWayError, SchedulerError, UnsafeOutputError
@@ -28,21 +28,19 @@ from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
-from nexapod_batch.model.job import Agreement
 from nexapod_batch.model.reason import Code, Reason, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.coordinator.evidence.replica_outputs import OpenFiles, Outputs
+    from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
     from nexapod_batch.coordinator.pass_faults import Faults
-    from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import ReplicaRow, UncleanReplica
     from nexapod_batch.store.repositories.reports import CarriedFiles
 
-__all__ = ["clean", "compare", "publish", "remove_work", "unclean"]
+__all__ = ["clean", "publish", "remove_work", "unclean"]
 
 _BATCH = 500
 #: Tasks that are published in a second, or more.
@@ -186,7 +184,7 @@ def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> 
             if replica.number in withdraw_copies(c, nodes, replicas, replica.number, folder):
                 raise UnsafeOutputError("it never had the outputs that it signed")
             if any(r.validation == "invalid" for r in replicas):
-                _differences(c, nodes, replicas, outputs)
+                put_differences(c, nodes, replicas, outputs)
         except (UnsafeOutputError, OSError) as error:
             tried.append({"number": replica.number, "error": Reason.of_error(error)})
             continue
@@ -255,61 +253,6 @@ def _holder(c: Coordinator, job_id: int, task: int, folder: Path) -> int:
             if not faults_of(folder, said, files):
                 return replica.number
     return 0
-
-
-def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[ReplicaRow], winner: Outputs) -> None:
-    """Keep, for people, where each loser's files differ from the accepted ones."""
-    job_id, task = winner.statement.replica.job, winner.statement.replica.task
-    job, lines = c.job(job_id), []
-    for replica in replicas:
-        if replica.validation != "invalid":
-            continue
-        node = nodes[replica.node_id]
-        who = f"{job_id}_{task}.{replica.number} on node {node.name} (owner {node.owner}, {node.key_id})"
-        lines.append(f"{who} disagrees with accepted replica {winner.statement.replica}:")
-        try:
-            loser = outputs_of(c, node, replica)
-            lines += [f"  {line}" for line in compare(job, task, winner, loser)]
-        except (UnsafeOutputError, OSError, ValueError) as error:
-            lines.append(f"  its files cannot be compared: {error}")
-    with c.store.atomic():
-        c.store.tasks.put_difference(job_id, task, "\n".join(lines))
-
-
-def compare(
-    job: Job, task: int, left: OpenFiles, right: OpenFiles, labels: tuple[str, str] = ("accepted", "rejected")
-) -> list[str]:
-    """Return lines for each file that differs: where, what either side (named by `labels`) says there, by how much."""
-    from nexapod_batch.compare.reporting import told  # noqa: PLC0415 - seldom, and knows many formats
-    from nexapod_batch.wording.figures import figure_lines  # noqa: PLC0415
-
-    found = []
-    for name in sorted({*left.files, *right.files}):
-        rule = rule_for(job, task, name)
-        if rule.agreement is Agreement.NOTHING:
-            continue
-        if name not in right.files or name not in left.files:
-            who = labels[0] if name in left.files else "other"
-            found.append(f"{name}: only {who} replica has it")
-        elif left.files[name] != right.files[name]:
-            try:
-                comparison = told(partial(left.open, name), partial(right.open, name), name, rule)
-            except (ConfigError, UnsafeOutputError) as error:
-                found.append(f"{name}: {error}")
-                continue
-            if "unreadable" in comparison:
-                found.append(f"{name}: {comparison['unreadable']}")
-            elif first := comparison.get("first"):
-                found += _printed_otherwise(name, rule)
-                found.append(f"{name}, {first['where']}: {labels[0]} {first['left']}, {labels[1]} {first['right']}")
-                found += figure_lines(comparison)
-    return found
-
-
-def _printed_otherwise(name: str, rule: CompareRule) -> list[str]:
-    if not rule.normalize:
-        return []
-    return [f"{name}: what {rule.normalize[0]} printed of it differs, and is not kept; of the files:"]
 
 
 def unclean(c: Coordinator, limit: int) -> Sequence[UncleanReplica]:
