@@ -315,6 +315,11 @@ def _corner(key_id: str) -> str:
 def _make_home(paths: Paths) -> None:
     """Make the folders of a home where they are missing; ForeignPathError and ConfigError say how to have another."""
     try:
+        if not os.path.exists(paths.home / "spool"):
+            from nexapod_batch.files.apart import keep_apart  # noqa: PLC0415 - once in the life of a home
+
+            own_folder(paths.home)
+            keep_apart(paths.home)
         own_folder(paths.home, "keys", "sites", "spool", "work")
     except ForeignPathError as error:
         error.hint = f"{error.hint}; or set NEXAPOD_HOME to a folder of your own"

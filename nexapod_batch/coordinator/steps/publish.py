@@ -25,6 +25,7 @@ from nexapod_batch.coordinator.steps.carried_files import fresh_folder, partial_
 from nexapod_batch.coordinator.steps.possession import withdraw_copies
 from nexapod_batch.errors import ConfigError, NexapodError, OnTheWayError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files import umask
+from nexapod_batch.files.apart import keep_apart
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
@@ -98,10 +99,7 @@ def _copy_batch(
     c: Coordinator, nodes: dict[int, Node], batch: Sequence[tuple[int, int]], faults: Faults
 ) -> dict[tuple[int, int], _Copied]:
     """Put the files of tasks into partial folders, durably; return those by (job, task)."""
-    results = c.paths.results
-    folders = [results / str(job) for job in {job for job, _ in batch}]
-    for folder in folders:
-        own_folder(folder, below=results.parent, mode=umask.folder_mode())
+    folders = [_folder_of(c, job) for job in {job for job, _ in batch}]
     carried = _carried(c, batch)
     copied: dict[tuple[int, int], _Copied] = {}
     refused: dict[tuple[int, int], Reason] = {}
@@ -127,6 +125,17 @@ def _copy_batch(
     sync_files([path for one in copied.values() for path in one.files], below=folders)
     _note_copies(c, copied, refused)
     return copied
+
+
+def _folder_of(c: Coordinator, job: int) -> Path:
+    """Return the folder of a job's results, which is there then."""
+    results, mode = c.paths.results, umask.folder_mode()
+    folder = results / str(job)
+    if not folder.exists():
+        own_folder(results, below=results.parent, mode=mode)
+        keep_apart(results)
+    own_folder(folder, below=results.parent, mode=mode)
+    return folder
 
 
 def _find_copies(c: Coordinator, nodes: Mapping[int, Node], copied: Mapping[tuple[int, int], _Copied]) -> None:
