@@ -79,6 +79,20 @@ def draft(
     keys = [_key(public) for public in dict.fromkeys(members)]
     if not 1 <= threshold <= len(keys):
         raise UsageError("that many members cannot sign", got=threshold, wanted=f"1 to {len(keys)}")
+    _check_anchors(anchors)
+    version = 1 if previous is None else _parsed(previous).signed.version + 1
+    names = [key.keyid for key in keys]
+    named = {name: list(values) for name, values in anchors._asdict().items() if values or name not in _LATER}
+    root = Root(
+        version=version, expires=expires.replace(microsecond=0), keys={key.keyid: key for key in keys},
+        roles={role: Role(list(names), threshold) for role in TOP_LEVEL_ROLE_NAMES},
+        unrecognized_fields={_OURS: named},
+    )  # fmt: skip
+    return _written(Metadata(root))
+
+
+def _check_anchors(anchors: Anchors) -> None:
+    """Raise UsageError for an anchor that is no key, or no server."""
     for text in (*anchors.coordinators, *anchors.witnesses):
         try:
             parse_key(text)
@@ -89,15 +103,6 @@ def draft(
         if not _SERVER.fullmatch(text):
             wanted = "https://HOST:PORT#SHA256:..., as serve prints URL and fingerprint"
             raise UsageError("not a server", got=quoted(text, 80), wanted=wanted)
-    version = 1 if previous is None else _parsed(previous).signed.version + 1
-    names = [key.keyid for key in keys]
-    named = {name: list(values) for name, values in anchors._asdict().items() if values or name not in _LATER}
-    root = Root(
-        version=version, expires=expires.replace(microsecond=0), keys={key.keyid: key for key in keys},
-        roles={role: Role(list(names), threshold) for role in TOP_LEVEL_ROLE_NAMES},
-        unrecognized_fields={_OURS: named},
-    )  # fmt: skip
-    return _written(Metadata(root))
 
 
 def signed(data: bytes, signer: Signer, previous: bytes | None = None) -> bytes:

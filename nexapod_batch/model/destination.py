@@ -30,6 +30,11 @@ def destination_fault(text: str) -> str:
         return "has parts that no name has"
     if {"?", "#"} & set(text) and text.startswith(S3):
         return "may have no query"
+    return _placeholder_fault(text)
+
+
+def _placeholder_fault(text: str) -> str:
+    """Return which placeholder of a text cannot be filled in; "" where all can."""
     try:
         unknown = set(names_in(text)) - _VALUES
     except ValueError as error:

@@ -59,12 +59,16 @@ def translate(document: Document) -> Translated:
     ignored = sorted(_TALK & rest.keys())
     if ignored:
         notes.append(f"not used: {', '.join(ignored)}")
-    for key in sorted(rest.keys() - _TALK):
-        hint = "input_uri and input_files are not fetched: send `inputs` with `files`" if "input" in key else ""
-        problems.append(Problem(key, hint or "is no key of a descriptor"))
+    problems += [_unknown(key) for key in sorted(rest.keys() - _TALK)]
     if problems:
         raise DescriptorError(f"the descriptor cannot be used: {len(problems)} problems", problems=tuple(problems))
     return {"job": job, **made}, own_id, notes
+
+
+def _unknown(key: str) -> Problem:
+    if "input" in key:
+        return Problem(key, "input_uri and input_files are not fetched: send `inputs` with `files`")
+    return Problem(key, "is no key of a descriptor")
 
 
 def _own_id(rest: Document) -> str:
@@ -187,10 +191,14 @@ def _validation(made: Document, value: object, notes: list[str], problems: list[
     elif factor is not None:
         problems.append(Problem("validation.redundancy_factor", "must be a whole number from 1"))
     if tolerance:
-        outputs = made.get("outputs")
-        compared = [one for one in outputs if isinstance(one, dict)] if isinstance(outputs, list) else []
-        for one in compared:
-            if "compare" not in one:
-                one.update(compare="allclose", rtol=tolerance)
-        if not compared:
-            notes.append("validation.tolerance needs outputs: what the command prints is compared exactly")
+        _tolerate(made.get("outputs"), tolerance, notes)
+
+
+def _tolerate(outputs: object, tolerance: object, notes: list[str]) -> None:
+    """Compare outputs of which nothing else is said within a relative tolerance."""
+    compared = [one for one in outputs if isinstance(one, dict)] if isinstance(outputs, list) else []
+    for output in compared:
+        if "compare" not in output:
+            output.update(compare="allclose", rtol=tolerance)
+    if not compared:
+        notes.append("validation.tolerance needs outputs: what the command prints is compared exactly")

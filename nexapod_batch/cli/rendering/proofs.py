@@ -34,15 +34,21 @@ def verified(document: dict[str, Any]) -> Iterator[str]:
     for check in checks:
         if every or not check["ok"]:
             yield _check(check)
+    yield _came_to(document)
+
+
+def _came_to(document: dict[str, Any]) -> str:
+    """Say in one line whether all held, and what was looked at."""
+    checks = document["checks"]
     failed = sum(not check["ok"] for check in checks)
-    what = f"{_count(document['statements'], 'statement')}, {_count(document['verdicts'], 'verdict')}"
+    statements, verdicts = _count(document["statements"], "statement"), _count(document["verdicts"], "verdict")
+    looked_at = f"{statements}, {verdicts} and {document['bytes']} bytes of results"
     if failed:
-        yield f"{failed} of {len(checks)} checks fail: {what} and {document['bytes']} bytes of results were looked at"
-    elif document.get("results", True) is None:
-        counted = f"{_count(document['statements'], 'statement')} and {_count(document['verdicts'], 'verdict')}"
-        yield f"all holds: {counted} are what was signed; no results were looked at: give them with --results"
-    else:
-        yield f"all holds: {what} and {document['bytes']} bytes of results are what was signed"
+        return f"{failed} of {len(checks)} checks fail: {looked_at} were looked at"
+    if document.get("results", True) is None:
+        signed = f"{statements} and {verdicts} are what was signed"
+        return f"all holds: {signed}; no results were looked at: give them with --results"
+    return f"all holds: {looked_at} are what was signed"
 
 
 def verified_chain(document: dict[str, Any]) -> Iterator[str]:

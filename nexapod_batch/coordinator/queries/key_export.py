@@ -30,15 +30,19 @@ def exported(c: Coordinator, names: Sequence[str], form: str) -> bytes:
     every = held_keys(c)
     chosen = [key for name in names for key in keys_named(every, name)] if names else every
     if form == "krl":
-        revoked = {key.public for key in chosen if key.revoked is not None}
-        comment = f"keys revoked by {c.origin}"
-        return revocation_list(revoked, number=c.store.ledger.size(), time_s=c.now() // 1000, comment=comment)
+        return _revoked(c, chosen)
     if form == "allowed-signers":
         return "".join([_allowed(c, key) for key in chosen]).encode()
     if form == "rotation":
         return _rotations(chosen)
     named = [key for key in chosen if key.in_use or key.key_id in names]
     return "".join([_one(c, key, form) for key in named]).encode()
+
+
+def _revoked(c: Coordinator, keys: Sequence[HeldKey]) -> bytes:
+    revoked = {key.public for key in keys if key.revoked is not None}
+    comment = f"keys revoked by {c.origin}"
+    return revocation_list(revoked, number=c.store.ledger.size(), time_s=c.now() // 1000, comment=comment)
 
 
 def _one(c: Coordinator, key: HeldKey, form: str) -> str:
