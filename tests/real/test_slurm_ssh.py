@@ -143,6 +143,34 @@ path = "d/e/*"
     home.drive(lambda: home.there("alpha/work/*") == [], "the far work folder to be cleared")
 
 
+def test_many_small_inputs_go_there_once(home: FarHome, alpha: Cluster, sshd: Sshd, tmp_path: Path) -> None:
+    """A folder of them travels in one stream, to a site on which nothing of ours is; the second job sends none again."""
+    home.over_ssh(alpha, sshd)
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    for number in range(120):
+        (tmp_path / "data" / "deep" / f"{number}.txt").write_text(f"number {number}\n")
+    text = """[job]
+name = "many"
+command = ["sh", "-c", "cat $(ls data/deep/* | sort -V)"]
+[resources]
+time = "1m"
+[quorum]
+agree = 1
+[[inputs]]
+source = "data/**"
+"""
+    wanted = "".join(f"number {number}\n" for number in range(120))
+    files: dict[str, int] = {}
+    for job in (1, 2):
+        done = home.submit(text, "--wait")
+        assert done.code == 0, done.out + done.err + home.describe()
+        assert (home.path / "results" / str(job) / "0" / "stdout").read_text() == wanted
+        there = {path.name: path.stat().st_ino for path in home.there("alpha/spool/inputs/*")}
+        assert len(there) == 120
+        assert files in ({}, there)
+        files = there
+
+
 def test_logs_of_a_replica_that_failed_are_brought(home: FarHome, alpha: Cluster, sshd: Sshd) -> None:
     """Nobody publishes them, so `logs` looks where they lie; an unreachable host is said."""
     home.over_ssh(alpha, sshd)

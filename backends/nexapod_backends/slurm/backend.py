@@ -234,7 +234,14 @@ class SlurmBackend:
 
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Copy inputs to where compute nodes see them."""
-        return site_files.stage(self._state(context).transport, context, inputs)
+        state = self._state(context)
+
+        def python() -> Sequence[str]:
+            if runner_command.brings(context):
+                state.bring_runner(context)
+            return runner_command.python(context)
+
+        return site_files.stage(state.transport, context, inputs, python)
 
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
         """Remove copies that no job needs."""

@@ -20,7 +20,7 @@ from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["Done", "LocalTransport", "Transport", "environment"]
 
@@ -92,6 +92,14 @@ class Transport(Protocol):
 
     def put(self, source: Path, path: str) -> None:
         """Copy a file there, in place as a whole."""
+        ...
+
+    def put_by_digest(self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]]) -> None:
+        """Copy files into a folder under their SHA-256, those that it has not got.
+
+        `python` returns the words that start an interpreter there which has this package; it is asked when one is of
+        use, and sees to it that it is there.
+        """
         ...
 
     def get(self, path: str, target: Path) -> None:
@@ -203,6 +211,13 @@ class LocalTransport:
         with careful.stream(source) as reader, os.fdopen(fd, "wb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
         os.replace(partial, path)
+
+    def put_by_digest(self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]]) -> None:  # noqa: ARG002 - this interpreter is one
+        """Copy files."""
+        there = self.sizes(folder)
+        for digest, path in sources.items():
+            if there.get(digest) != path.stat().st_size:
+                self.put(path, f"{folder}/{digest}")
 
     def get(self, path: str, target: Path) -> None:
         """Do nothing: it lies where it is read."""

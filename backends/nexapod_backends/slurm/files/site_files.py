@@ -17,7 +17,7 @@ from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_backends.slurm.transport import Transport
@@ -30,20 +30,19 @@ _BLOCK = 1 << 20
 _WATCHED = 32
 
 
-def stage(files: Transport, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
+def stage(
+    files: Transport, context: NodeContext, inputs: Mapping[str, Path], python: Callable[[], Sequence[str]]
+) -> Mapping[str, str]:
     """Copy inputs beside the work folders, once, unless compute nodes see the coordinator's home anyhow.
 
-    ConfigError when the folders of the site cannot be used.
+    `python` returns the words that start an interpreter there. ConfigError when the folders of the site cannot be used.
     """
     if not inputs or not _copies(context):
         return {digest: str(path) for digest, path in inputs.items()}
     folder = f"{context.remote_spool}/inputs"
     with site_folders.usable(context):
         files.make([folder])
-        there = files.sizes(folder)
-        for digest, path in inputs.items():
-            if there.get(digest) != path.stat().st_size:
-                files.put(path, f"{folder}/{digest}")  # the runner checks the digest
+        files.put_by_digest(folder, inputs, python)  # the runner checks the digest again
     return {digest: f"{folder}/{digest}" for digest in inputs}
 
 

@@ -17,7 +17,7 @@ from nexapod_batch import interpreter
 if TYPE_CHECKING:
     from nexapod_batch.plugins import NodeContext
 
-__all__ = ["argv", "brings", "corner"]
+__all__ = ["argv", "brings", "corner", "python"]
 
 _QUICK = "nexapod_batch.runner.startup.fast_start"
 #: What the runner imports beside the standard library: modules of the folders that it must look into.
@@ -35,6 +35,15 @@ def argv(context: NodeContext, group: str) -> tuple[str, ...]:
     if python and python != interpreter.own():
         return tuple(interpreter.module(_QUICK, *about, python=python))
     return (*_here(), *about)
+
+
+def python(context: NodeContext) -> tuple[str, ...]:
+    """Return the words that start an interpreter which has this package, on the login node as on a compute node."""
+    if brings(context):
+        from nexapod_backends.slurm.runner import runner_archive  # noqa: PLC0415 - only where nothing is installed
+
+        return runner_archive.argv(corner(context))
+    return interpreter.start_words(context.site.runner.python if context.site else "")
 
 
 def brings(context: NodeContext) -> bool:

@@ -55,10 +55,20 @@ class NotBegunError(Exception):
         self.why, self.seen = why, seen
 
 
-def command_line(argv: Sequence[str], mark: str, timeout_s: float, size: int, *, clean: bool) -> str:
-    """Return the line that is sent for a command: words reach it unchanged through any login shell."""
-    script = _BEGIN + (_INPUT if size else "exec </dev/null; ") + (_CLEAN if clean else "") + _GO
-    return "exec /bin/sh -c " + shlex.join([script, "sh", mark, f"{timeout_s:g}", str(size), *argv])
+def command_line(argv: Sequence[str], mark: str, timeout_s: float, size: int | None, *, clean: bool) -> str:
+    """Return the line that is sent for a command: words reach it unchanged through any login shell.
+
+    `size` are the bytes of its input, which is there as a whole before the command starts; None lets the command read
+    what comes as it comes, and see by itself whether it is whole.
+    """
+    if size is None:
+        source = ""
+    elif size:
+        source = _INPUT
+    else:
+        source = "exec </dev/null; "
+    script = _BEGIN + source + (_CLEAN if clean else "") + _GO
+    return "exec /bin/sh -c " + shlex.join([script, "sh", mark, f"{timeout_s:g}", str(size or 0), *argv])
 
 
 class _Stream:

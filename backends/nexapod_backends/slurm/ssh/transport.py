@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import paramiko  # type: ignore[import-untyped]
 
 from nexapod_backends.slurm.cli.commands import TimedOutError
-from nexapod_backends.slurm.ssh import login, paramiko_internals, sftp_folders
+from nexapod_backends.slurm.ssh import login, packed_files, paramiko_internals, sftp_folders
 from nexapod_backends.slurm.ssh.channel import NotBegunError, Talk, command_line
 from nexapod_backends.slurm.ssh.sftp import Files
 from nexapod_backends.slurm.transport import Done
@@ -75,6 +75,10 @@ class SshTransport:
         """Run a command to its end; TimedOutError when the connection was cut after it was sent."""
         words = ["env", *(f"{name}={value}" for name, value in extra.items()), *argv]
         return self._command(words, text.encode(), timeout_s, argv[0], clean=True)
+
+    def pour(self, argv: Sequence[str], blocks: Iterable[bytes], *, timeout_s: float) -> Done:
+        """Run a command that reads what comes as it comes; TimedOutError when the connection was cut meanwhile."""
+        return self._command(argv, blocks, timeout_s, "a transfer of files", clean=True)
 
     def make(self, folders: Iterable[str]) -> None:
         """Make folders that only this account can read, where they are missing."""
@@ -157,6 +161,10 @@ class SshTransport:
                 files.write(path, iter(lambda: stream.read(_BLOCK), b""), size)
 
         self._through(copy)
+
+    def put_by_digest(self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]]) -> None:
+        """Copy files under their digest, many small ones in one stream."""
+        packed_files.put(self, folder, sources, python)
 
     def get(self, path: str, target: Path) -> None:
         """Copy a file here, going on where an earlier attempt ended."""
@@ -255,23 +263,28 @@ class SshTransport:
 
     # ---- commands
 
-    def _command(self, argv: Sequence[str], data: bytes, timeout_s: float, what: str, *, clean: bool) -> Done:
-        """Run a command; SchedulerError before it was sent, TimedOutError when its end was not seen."""
+    def _command(
+        self, argv: Sequence[str], data: bytes | Iterable[bytes], timeout_s: float, what: str, *, clean: bool
+    ) -> Done:
+        """Run a command; SchedulerError before it was sent, TimedOutError when its end was not seen.
+
+        Its input is checked to be whole before it starts, unless that comes in blocks.
+        """
         end = time.monotonic() + timeout_s
-        line = command_line(argv, self._mark, timeout_s, len(data), clean=clean)
+        size = len(data) if isinstance(data, bytes) else None
+        line = command_line(argv, self._mark, timeout_s, size, clean=clean)
         channel = self._channel()
         begun = False
         try:
             channel.settimeout(timeout_s)
             channel.exec_command(line)
-            if not data:
+            if size == 0:
                 channel.shutdown_write()
             talk = Talk(channel, self._mark)
-            talk.begin(min(timeout_s, self._ssh.connect_timeout_s), waiting=bool(data))
+            talk.begin(min(timeout_s, self._ssh.connect_timeout_s), waiting=size != 0)
             begun = True
-            if data:
-                channel.sendall(data)
-                channel.shutdown_write()
+            if size != 0:
+                _send(channel, data)
             status = talk.finish(end)
         except NotBegunError as error:
             if not self._answers():
@@ -344,6 +357,21 @@ class SshTransport:
             f"site {self._site.name}: the connection to {self._ssh.host} was cut while {what} ran",
             got=got, hint="it may have done its work; that is found out before it is tried again",
         )  # fmt: skip
+
+
+def _send(channel: paramiko.Channel, data: bytes | Iterable[bytes]) -> None:
+    """Send the input of a command; one that ended before it had read all of its blocks says why."""
+    if isinstance(data, bytes):
+        channel.sendall(data)
+    else:
+        for block in data:
+            try:
+                channel.sendall(block)
+            except OSError:
+                if channel.get_transport().is_active():
+                    return
+                raise
+    channel.shutdown_write()
 
 
 def _again(error: NexapodError) -> NexapodError:

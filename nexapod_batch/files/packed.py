@@ -1,0 +1,162 @@
+"""Many small files as one stream: of each its SHA-256, its size and its bytes; the digest is its name as well.
+
+A stream has no names, so none of it can lead anywhere. What it brings is compared with its digest before it gets its
+name, and what is there already need not be sent: `absent` says what is not. Both sides are this one module; the far one
+is started as a program, which reads its input and says on one line what came of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from nexapod_batch.files import careful
+from nexapod_batch.files.atomic import sync_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+__all__ = ["ABSENT", "FAILED", "SMALL", "UNPACK", "PackError", "absent", "listed", "pack", "unpack"]
+
+#: Bytes of a file that travels in a stream, at most: each is in memory once.
+SMALL = 1 << 20
+#: What the program is to do, and its exit code where the file system or the stream kept it from that.
+ABSENT, UNPACK = "absent", "unpack"
+FAILED = 3
+#: SHA-256 and size.
+_HEAD = struct.Struct(">32sQ")
+_PIECE = 1 << 18
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class PackError(ValueError):
+    """A stream that ended too soon, or a file in it that is not what its digest says."""
+
+
+def listed(sources: Mapping[str, Path]) -> Iterator[bytes]:
+    """Yield what `absent` reads: digest and size of files, by digest."""
+    for digest, path in sources.items():
+        yield _HEAD.pack(bytes.fromhex(digest), os.stat(path).st_size)
+
+
+def absent(stream: BinaryIO, folder: str) -> str:
+    """Return a digit for each file that is listed: 1 where the folder has none of this digest and size.
+
+    Raises:
+        PackError: The list ends within an entry.
+
+    """
+    sizes: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+    digits = []
+    for digest, size in _heads(stream):
+        digits.append("0" if sizes.get(digest) == size else "1")
+    return "".join(digits)
+
+
+def pack(sources: Mapping[str, Path]) -> Iterator[bytes]:
+    """Yield a stream of files that are named by their digest.
+
+    Raises:
+        OSError: One cannot be read, or has not the size that it had.
+
+    """
+    piece = bytearray()
+    for digest, path in sources.items():
+        with careful.stream(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            data = stream.read(size)
+        if len(data) != size:
+            raise OSError(5, "Changed while it was read", str(path))
+        piece += _HEAD.pack(bytes.fromhex(digest), size)
+        piece += data
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+def unpack(stream: BinaryIO, folder: str) -> int:
+    """Put what a stream brings into a folder; return how many files that were.
+
+    What came whole is kept and made durable, whatever comes after it.
+
+    Raises:
+        PackError: It ends too soon, or brings what is too large or not what its digest says.
+        OSError: A file cannot be written.
+
+    """
+    written: list[str] = []
+    try:
+        for digest, size in _heads(stream):
+            _write(stream, f"{folder}/{_partial(digest)}", digest, size)
+            written.append(digest)
+    finally:
+        sync_files([f"{folder}/{_partial(digest)}" for digest in written], below=(folder,))  # type: ignore[arg-type]
+        for digest in written:
+            os.replace(f"{folder}/{_partial(digest)}", f"{folder}/{digest}")
+    return len(written)
+
+
+def _heads(stream: BinaryIO) -> Iterator[tuple[str, int]]:
+    """Yield digest and size of each file; whoever asks for the next one has read what stands behind the last."""
+    while head := stream.read(_HEAD.size):
+        if len(head) < _HEAD.size:
+            raise PackError("it ended too soon")
+        digest, size = _HEAD.unpack(head)
+        yield digest.hex(), size
+
+
+def _partial(digest: str) -> str:
+    return f".{digest}.{os.getpid()}"
+
+
+def _write(stream: BinaryIO, path: str, digest: str, size: int) -> None:
+    """Write the next bytes of a stream to a new file; nothing is left of one that is not what was said."""
+    if size > SMALL:
+        raise PackError(f"a file has {size} bytes, which are too many")
+    data = stream.read(size)
+    if len(data) < size:
+        raise PackError("it ended too soon")
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise PackError(f"a file is not what its digest says: {digest}")
+    try:
+        with os.fdopen(os.open(path, _NEW, 0o600), "wb", buffering=0) as sink:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[sink.write(rest) :]
+    except OSError:
+        if os.path.lexists(path):
+            os.unlink(path)
+        raise
+
+
+def _main(arguments: Sequence[str]) -> int:
+    """Do what the first argument says in the folder that is the second; say what came of it."""
+    what, folder = arguments
+    stream = sys.stdin.buffer
+    try:
+        done = absent(stream, folder) if what == ABSENT else str(unpack(stream, folder))
+    except OSError as error:
+        fault = {"errno": error.errno, "what": error.strerror or str(error), "path": str(error.filename or folder)}
+        sys.stdout.write(json.dumps(fault))
+        return FAILED
+    except PackError as error:
+        sys.stdout.write(json.dumps({"errno": None, "what": str(error), "path": folder}))
+        return FAILED
+    sys.stdout.write(done)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))
