@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-
 from real.ssh_sites import connected
 
 from nexapod_batch import interpreter
