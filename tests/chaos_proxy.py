@@ -5,14 +5,22 @@ from __future__ import annotations
 import http.client
 import random
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Chaos", "between"]
+
+
+_KINDS = (
+    "lost answer", "lost request", "twice", "504 before", "504 after", "half an answer", "delay", "corrupt request"
+)
+#: Seconds of a delay.
+_DELAY_S = 0.3
 
 
 class Chaos(ThreadingHTTPServer):
@@ -25,19 +33,28 @@ class Chaos(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.to, self.wild = port, False
         self._random, self._lock = random.Random(seed), threading.Lock()  # noqa: S311 - to be the same each time
+        self.rule: Callable[[bytes], str] = lambda _: ""  # what happens to a request with such a body, first of all
         self.met: dict[str, int] = {}
+        self.met_in_all: dict[str, int] = {}  # by every seed
 
     @property
     def url(self) -> str:
         """Where agents find it."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def choose(self) -> str:
-        """Return what happens to the next request."""
+    def begin_again(self, seed: int) -> None:
+        """Behave by another seed."""
         with self._lock:
-            kinds = ["lost answer", "lost request", "twice", "504 before", "504 after", "half an answer"]
-            kind = self._random.choice(kinds) if self.wild and self._random.random() < 0.3 else ""
-            self.met[kind] = self.met.get(kind, 0) + 1
+            self._random, self.met = random.Random(seed), {}  # noqa: S311 - to be the same each time
+
+    def choose(self, body: bytes) -> str:
+        """Return what happens to the next request, which has a body."""
+        if ruled := self.rule(body):
+            return ruled
+        with self._lock:
+            kind = self._random.choice(_KINDS) if self.wild and self._random.random() < 0.3 else ""
+            for met in (self.met, self.met_in_all):
+                met[kind] = met.get(kind, 0) + 1
             return kind
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -51,14 +68,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         size = int(self.headers.get("content-length", "0"))
         body = self.rfile.read(size)
-        kind = self.server.choose()
+        kind = self.server.choose(body)
         if kind == "lost request":
             self.close_connection = True
             return
         if kind == "504 before":
             self._answer(504, {}, b"")
             return
-        status, headers, data = self._forwarded(body)
+        if kind == "delay":
+            time.sleep(_DELAY_S)
+        status, headers, data = self._forwarded(_changed(body) if kind == "corrupt request" else body)
         if kind == "twice":
             self._forwarded(body)
         if kind == "504 after":
@@ -96,6 +115,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Say nothing."""
+
+
+def _changed(body: bytes) -> bytes:
+    """Return a body of which one bit in the middle is another."""
+    middle = len(body) // 2
+    return body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :]
 
 
 @contextmanager

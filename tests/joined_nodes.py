@@ -63,7 +63,7 @@ class JoinedNode:
         with open_coordinator(self._paths) as c:
             address = address or f"10.{self.signer.public[0]}.{self.signer.public[1]}.1"
             joining.join(c, registration(name, self.signer, **changes), address, trusted=True, approved=approved)
-            self._coordinators = {c.signer.key_id: c.signer.public}
+            self.coordinators = {c.signer.key_id: c.signer.public}
         self.box = Mailbox(self._paths.spool(name))
 
     def take(self) -> list[Given]:
@@ -72,7 +72,7 @@ class JoinedNode:
         for message in self.box.look():
             if message.bundle is None:
                 continue
-            opened = opened_bundle(message.bundle.envelope.encode(), self._coordinators, self.signer.key_id)
+            opened = opened_bundle(message.bundle.envelope.encode(), self.coordinators, self.signer.key_id)
             seed = bytes.fromhex(message.bundle.seed)
             signed = self.signer.sign(delegation_message(opened, seed)).hex()
             self.say(acknowledged=(message.name,), delegations={opened.launch: signed})
@@ -86,7 +86,7 @@ class JoinedNode:
     def say(self, **changes: Any) -> None:
         """Call the coordinator."""
         call = WorkCall(poll=os.urandom(16).hex(), folder=f"/nowhere/{self.name}", **changes)
-        self.box.take(call, self.signer.public, self._coordinators, time.time())
+        self.box.take(call, self.signer.public, self.coordinators, time.time())
 
     def statement(self, given: Given, outputs: dict[str, bytes], **changes: Any) -> Statement:
         """Return what an honest runner would sign of a replica that wrote these outputs and nothing to its logs."""

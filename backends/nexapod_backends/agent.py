@@ -93,6 +93,9 @@ class AgentBackend(SharedFolders):
     def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
         """Let the node drop what keeps launches from being run again."""
         self._tell(context, Message(name=f"expire-{_tag(keys)}", expire=tuple(keys)))
+        box = _box(context)
+        for key in keys:
+            box.expire(key)
 
     # ---- files
 

@@ -57,11 +57,13 @@ class Retained:
         """Return the launches that are kept."""
         return {path.stem for path in self._files(self._held) if layout.is_launch_key(path.stem)}
 
-    def batches(self) -> Iterator[tuple[Held, ...]]:
-        """Yield all launches that are kept, as many at a time as fit into one call."""
+    def batches(self, launches: Collection[str]) -> Iterator[tuple[Held, ...]]:
+        """Yield those of some launches that are kept, as many at a time as fit into one call."""
         together: list[Held] = []
         size = 0
         for path in self._files(self._held):
+            if path.stem not in launches:
+                continue
             try:
                 data = careful.read(path, MAX_HELD)
                 held = msgjson.decode(data, type=Held)

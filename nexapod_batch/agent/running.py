@@ -29,7 +29,7 @@ from nexapod_batch.mesh.commitment import commitments_to
 from nexapod_batch.mesh.messages import Answer, WorkCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from nexapod_batch.agent.home import AgentHome, AgentSettings
     from nexapod_batch.agent.worker import AgentWorker
@@ -96,6 +96,8 @@ class Agent:
         self._sending: set[str] = set()  # messages whose files are on their way, or wait for that
         self._outgoing = Outgoing(worker)
         self._leader = Leader(home.leader_file, self._servers())
+        self._unheard: dict[str, str] = {}  # launches taken -> signature, until their acknowledgement was answered
+        self._holds_told = False  # whether the coordinator was told of the launches of before this start
         self._roster_due = 0.0  # when it is asked for next
         self._paused = ""
         self.state = State(begun_at=time.time())
@@ -134,6 +136,9 @@ class Agent:
         epoch = self._leader.epoch
         if self._leader.told != epoch:
             self._start_over(client, epoch)
+        elif not self._holds_told:
+            self._tell_holds(client, epoch, self._worker.known())
+        self._holds_told = True
         left = self._worker.forget_due()
         paused = owner_policy.paused(self._home.spool)[0]
         anyhow = anyhow or paused != self._paused
@@ -145,8 +150,7 @@ class Agent:
             if not (pieces or said or (anyhow and not sent)):
                 break
             committed = commitments_to(line for piece in pieces for line in piece.text.encode().splitlines())
-            if committed:  # before anything else is said of these replicas, and kept there when this returns
-                self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, committed=committed))
+            self._commit(client, epoch, committed)
             call = WorkCall(
                 poll=os.urandom(16).hex(), epoch=epoch, folder=str(self._home.inputs), committed=committed,
                 lines=pieces, launches=said, paused=paused,
@@ -161,6 +165,25 @@ class Agent:
         self.state.unsent = self._outgoing.unsent()
         self.state.running = self._outgoing.open_launches() - len(left)
         return sent
+
+    def _commit(self, client: Client, epoch: int, committed: Mapping[str, str]) -> None:
+        """Let the coordinator keep what must be there before report lines: commitments, and signatures for launches.
+
+        The poll acknowledges launches as well; it may wait, or fail, while they run and end.
+        """
+        signed = dict(self._unheard)
+        if not (committed or signed):
+            return
+        acknowledged = tuple([f"launch-{launch}" for launch in signed])
+        call = WorkCall(
+            poll=os.urandom(16).hex(), epoch=epoch, committed=committed, acknowledged=acknowledged, delegations=signed
+        )
+        self._call(client, call)
+        self._heard(signed)
+
+    def _heard(self, launches: Iterable[str]) -> None:
+        for launch in launches:
+            self._unheard.pop(launch, None)
 
     def _servers(self) -> list[Server]:
         """Return the servers that may lead: those of the roster, or the one that was joined."""
@@ -184,12 +207,17 @@ class Agent:
         retained = self._worker.retained
         retained.bring_back()
         self._outgoing.start_over(retained.launches() - self._worker.known())
+        self._tell_holds(client, epoch, retained.launches())
         folder = str(self._home.inputs)
-        for together in retained.batches():
-            self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, folder=folder, holds=together))
         self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, folder=folder, holds_no_more=True))
         self._leader.everything_told(epoch)
         self._roster_due = 0.0
+
+    def _tell_holds(self, client: Client, epoch: int, launches: Collection[str]) -> None:
+        """Tell of launches that this node has: whoever died before it could acknowledge them does so here."""
+        folder = str(self._home.inputs)
+        for together in self._worker.retained.batches(launches):
+            self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, folder=folder, holds=together))
 
     # ---- what there is to do
 
@@ -206,6 +234,7 @@ class Agent:
             )  # fmt: skip
             try:
                 answer = self._call(client, call, patience_s=POLL_S)
+                self._heard(signed)
                 self._outgoing.tell_again(signed)
                 acknowledged, signed, refused = self._take(client, answer)
             except (NexapodError, OSError) as error:  # the same poll again: what was answered is answered again
@@ -246,7 +275,12 @@ class Agent:
             for digest in opened.input_paths:
                 transfer.download(client, self._home.inputs, digest)
             worker.retained.keep(message.bundle, opened, signature)
-            worker.put(message.bundle)
+            self._unheard[message.bundle.launch] = signature  # before it can run, and report
+            try:
+                worker.put(message.bundle)
+            except (NexapodError, OSError):
+                self._heard([message.bundle.launch])
+                raise
             return signature
         if message.cancel:
             worker.cancel(message.cancel)

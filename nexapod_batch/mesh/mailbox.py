@@ -158,8 +158,15 @@ class Mailbox:
             return Note()
 
     def drop(self, launch: str) -> None:
-        """Forget a launch that is over."""
-        for folder in (OUTBOX, GIVEN, SAID, DELEGATIONS):
+        """Forget a launch that is over; not that the node signed for its key: it may report late."""
+        self._remove(launch, (OUTBOX, GIVEN, SAID))
+
+    def expire(self, launch: str) -> None:
+        """Forget everything of a launch that was over so long ago that nothing of it can come any more."""
+        self._remove(launch, (OUTBOX, GIVEN, SAID, DELEGATIONS))
+
+    def _remove(self, launch: str, folders: tuple[str, ...]) -> None:
+        for folder in folders:
             name = f"launch-{launch}" if folder == OUTBOX else launch
             (self.spool / folder / name).unlink(missing_ok=True)
 

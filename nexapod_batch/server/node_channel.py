@@ -59,6 +59,7 @@ class NodeChannel:
         self._nonces: dict[tuple[str, str], float] = {}  # in the order of their times
         self._waiting: dict[str, tuple[Mailbox, int, asyncio.Event]] = {}  # by node: its outbox as it was
         self._bell: asyncio.Task[None] | None = None
+        self._released = False
         self.by_key = Buckets(_RATE, _BURST)
         self.polls = 0  # waiting now
         self.verified = 0  # signatures that were looked at, good or not
@@ -137,6 +138,8 @@ class NodeChannel:
 
     async def wait(self, name: str, box: Mailbox, version: int, gone: asyncio.Task[None], seconds: float) -> bool:
         """Wait until a node's outbox changes; say whether it may have. An older poll of the same node ends."""
+        if self._released:
+            return False
         event = asyncio.Event()
         older = self._waiting.get(name)
         if older is not None:
@@ -158,7 +161,8 @@ class NodeChannel:
                 del self._waiting[name]
 
     def release(self) -> None:
-        """Answer every poll that waits: the server ends."""
+        """Answer every poll that waits, and those that come: the server ends."""
+        self._released = True
         for _, _, event in self._waiting.values():
             event.set()
 

@@ -80,6 +80,39 @@ def test_a_network_that_loses_repeats_and_refuses(tmp_path: Path, seed: int) -> 
     assert sum(number for kind, number in proxy.met.items() if kind) > 0
 
 
+def acknowledges_by_poll(body: bytes) -> str:
+    """Let every long poll fail that acknowledges something."""
+    asked = json.loads(body or b"{}")
+    return "504 before" if asked.get("acknowledged") and asked.get("wait_s") else ""
+
+
+@pytest.mark.slow
+def test_reports_come_while_every_acknowledgement_of_a_poll_is_lost(tmp_path: Path) -> None:
+    """What a launch needs before its reports count goes before them, by whichever call."""
+    (tmp_path / "job.toml").write_text(ARRAY)
+    with running(tmp_path / "c") as server, between(server.port, 0) as proxy, ExitStack() as stack:
+        token = server.join.split()[-1]
+        for name in ("one", "two"):
+            argv = [PROGRAM, "node", "join", proxy.url, "--token", token, "--name", name, "--owner", name]
+            subprocess.run(argv, env=environment(tmp_path / name), check=True, capture_output=True, timeout=120)
+        server.command("submit", str(tmp_path / "job.toml"))
+        proxy.rule = acknowledges_by_poll
+        for name in ("one", "two"):
+            stack.enter_context(working(tmp_path / name))
+        until_all_reported(server)
+        proxy.rule = lambda _: ""
+        server.command("wait", "1")
+        all_went_well(server)
+
+
+def until_all_reported(server: Running) -> None:
+    """Wait until no replica of job 1 is without a report."""
+    end = time.monotonic() + 300
+    while [state for _, _, state, _ in replicas_of(server)].count("reported") < 2 * TASKS:
+        assert time.monotonic() < end, replicas_of(server)
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_server_and_agent_are_killed(tmp_path: Path) -> None:
     """Kill -9 of both while work is out: what was reported stays, what runs is reported, nothing runs a second time."""

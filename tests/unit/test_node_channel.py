@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Held, Lines, LogPiece, Said, WorkCall
 from nexapod_batch.server.node_channel import NodeChannel
 
@@ -72,3 +73,20 @@ def test_keys_are_read_again_when_something_was_written(tmp_path: Path) -> None:
 
     asyncio.run(all_looks())
     assert len(asked) == 3
+
+
+def test_polls_that_come_while_the_server_ends_do_not_wait(tmp_path: Path) -> None:
+    """Neither those that waited, nor those that come on connections that are open still."""
+    known, _ = channel(tmp_path)
+    box = Mailbox(tmp_path / "spool/one")
+
+    async def polls() -> list[bool]:
+        gone = asyncio.get_running_loop().create_task(asyncio.sleep(600))
+        waits = asyncio.get_running_loop().create_task(known.wait("one", box, 0, gone, 600))
+        await asyncio.sleep(0)
+        known.release()
+        answers = [await waits, await known.wait("two", box, 0, gone, 600)]
+        gone.cancel()
+        return answers
+
+    assert asyncio.run(asyncio.wait_for(polls(), 60)) == [True, False]

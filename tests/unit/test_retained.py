@@ -43,7 +43,7 @@ def kept(tmp_path: Path, by: Signer = NODE, sealed_by: Signer = COORDINATOR) -> 
     envelope = seal(sealed_by, BUNDLE_TYPE, encode_bundle(asked)).decode()
     signature = by.sign(delegation_message(asked, SEED)).hex()
     found.keep(Bundle(launch=asked.launch, envelope=envelope, seed=SEED.hex()), asked, signature)
-    ((held,),) = found.batches()
+    ((held,),) = found.batches(found.launches())
     return found, held
 
 

@@ -7,6 +7,7 @@ the same bytes are handed over again under the same launch key, and the runner's
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import count, filterfalse
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -226,7 +227,7 @@ def _place(
     launches = {}
     with c.store.atomic(), c.store.ledger.appending():
         counts = Counter(task for number in ready for task in by_node[number])
-        numbers = _next_numbers(c, row.id, sorted(counts))
+        numbers = _free_numbers(c, row.id, sorted(counts))
         for number, one in ready.items():
             host_set = node_and_set(number)[1]
             going = given(states, number, by_node[number])
@@ -299,9 +300,12 @@ def _ready(
         return None
 
 
-def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
-    """Return the next replica number of each task."""
-    numbers = dict.fromkeys(tasks, 1)
+def _free_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, Iterator[int]]:
+    """Return the free replica numbers of each task, the lowest first.
+
+    After a takeover there may be some below those in use: of launches that no node had fetched from the former leader.
+    """
+    taken: dict[int, set[int]] = {task: set() for task in tasks}
     for replica in c.store.replicas.of_tasks(job_id, tasks):
-        numbers[replica.task] = replica.number + 1
-    return numbers
+        taken[replica.task].add(replica.number)
+    return {task: filterfalse(numbers.__contains__, count(1)) for task, numbers in taken.items()}

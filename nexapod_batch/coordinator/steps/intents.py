@@ -63,8 +63,8 @@ def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int
 
 
 def write_intents(
-    c: Coordinator, row: JobRow, job: Job, node: Node, tasks: Sequence[int], numbers: dict[int, int], ready: Ready,
-    host_set: int, states: Sequence[GoingOn],
+    c: Coordinator, row: JobRow, job: Job, node: Node, tasks: Sequence[int], numbers: dict[int, Iterator[int]],
+    ready: Ready, host_set: int, states: Sequence[GoingOn],
 ) -> list[int]:  # fmt: skip
     """Write launch and replica rows for one node; return the launches' row ids. `states` are those gone on from.
 
@@ -85,13 +85,12 @@ def write_intents(
         assignments = []
         for position, task in enumerate(members, start):
             nonce = nonces[32 * position : 32 * position + 32]
-            assignment = Assignment(task, numbers[task], nonce, job.parameters(task))
+            assignment = Assignment(task, next(numbers[task]), nonce, job.parameters(task))
             if going.get(task):
                 state = going[task].pop()
                 assignment = assignment._replace(continues=state.continues)
-                begun.append((ReplicaName(row.id, task, numbers[task]), state))
+                begun.append((ReplicaName(row.id, task, assignment.number), state))
             assignments.append(assignment)
-            numbers[task] += 1
         launches.append(_intent(c, row, job, node, document, assignments, ready, host_set))
     for name, state in begun:
         c.store.continuations.insert(name, state.before, state.continues)
