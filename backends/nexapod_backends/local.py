@@ -51,6 +51,7 @@ _RETRY_S = 5.0  # between two starts of a worker that fails at once
 class LocalBackend(SharedFolders):
     """Hands launches to the worker of a node on this machine, and starts it when it is not there."""
 
+    fetches = True
     #: What `node init` was told, and nobody else knows.
     kept_settings = ("idle_exit_s", "trail_s", "container", "gpus", "gpu_slots", "confine")
 

@@ -74,11 +74,12 @@ class _Guarded:
             self.signs_native = bool(getattr(backend, "signs_native", False))
             self.starts_ranks = bool(getattr(backend, "starts_ranks", True))
             self.tells_ends = bool(getattr(backend, "tells_ends", False))
+            self.fetches = bool(getattr(backend, "fetches", False))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             what = f"backend {name!r} of {origin('backend', name)} cannot be loaded"
-            got = f"{one_line(error)} in signs_native, starts_ranks or tells_ends"
+            got = f"{one_line(error)} in signs_native, starts_ranks, tells_ends or fetches"
             raise PluginError(what, got=got, hint=_REPORT) from error
 
     def missing(self, site: Site) -> list[str]:

@@ -22,7 +22,7 @@ from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.backend_guard import check_packages, load_guarded
 from nexapod_batch.coordinator.ledger_start import begin, origin_of
 from nexapod_batch.coordinator.plugin_cache import installed
-from nexapod_batch.errors import ConfigError, ForeignPathError, NotFoundError, VerificationError
+from nexapod_batch.errors import ConfigError, ForeignPathError, NexapodError, NotFoundError, VerificationError
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.model.joined import is_joined_site, joined_site
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from nexapod_batch.config.site.site_tables import SiteTables
     from nexapod_batch.config.site.sites import SiteFault
     from nexapod_batch.model.hardware import Offer
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Input, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Backend
@@ -70,6 +70,8 @@ class Coordinator(Struct, kw_only=True):
     containers: str | None = None  # why this machine cannot run any; "" when it can, None before it was looked at
     architectures: dict[str, str] = field(default_factory=dict)  # of images, by SHA-256, as far as they were looked up
     node_signers: dict[str, Signer] = field(default_factory=dict)  # by key id, as far as they were needed
+    wanted_inputs: dict[str, tuple[Node, Input]] = field(default_factory=dict)  # to be fetched for a node, by digest
+    unfetched: dict[str, tuple[int, NexapodError]] = field(default_factory=dict)  # when that failed, in ms, and why
     _backends: dict[str, Backend] = field(default_factory=dict)
     _complete: set[str] = field(default_factory=set)  # sites whose Python packages are all here
     _jobs: dict[int, Job] = field(default_factory=dict)
@@ -203,6 +205,15 @@ class Coordinator(Struct, kw_only=True):
             node=node, spool=spool, work=work, state=state, remote_spool=remote_spool, remote_work=remote_work,
             site=site, on=on,
         )  # fmt: skip
+
+    def fetch_folder(self, node: Node) -> str:
+        """Return where a node keeps the inputs that it fetches by itself; "" where its site has all of them brought."""
+        if node.site == LOCAL or node.joined:
+            return ""
+        site = self.sites().get(node.site)
+        if site is None or site.fetch == "here" or not self.backend(node).fetches:
+            return ""
+        return str(self.context(node).remote_spool / "fetched")
 
     def corners(self, site: Site) -> list[PurePath]:
         """Return the folders of ours on a site that has a `work_dir`: of spools, and of work folders if elsewhere.

@@ -10,7 +10,10 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Assignment", "Bundle", "Continuation", "ReplicaName"]
+__all__ = ["NOT_FETCHED", "Assignment", "Bundle", "Continuation", "ReplicaName"]
+
+#: What a node says, among other words, of an input that it was to fetch and could not.
+NOT_FETCHED = "cannot be fetched here"
 
 _NAME = re.compile(r"([1-9][0-9]{0,17})_(0|[1-9][0-9]{0,17})\.([1-9][0-9]{0,5})")
 

@@ -154,6 +154,9 @@ class Site(Struct, frozen=True, kw_only=True):
     url: str = ""
     hostnames: tuple[str, ...] = ()  # login nodes; may hold `*`
     owner: str = ""  # who answers for its machines; "" means the site's name
+    fetch: str = "here"  # where pinned inputs with URLs are fetched: here | node | proxy (the node as well)
+    fetch_proxy: str = ""  # URL of the proxy through which nodes fetch
+    fetch_cache_mib: int = 20_480  # what its nodes keep of that, each
     scheduler: Scheduler
     ssh: Ssh | None = None
     backend_settings: object = None  # what the table of its backend says, as the backend's own noun; None: no table

@@ -45,6 +45,11 @@ class Launching(Protocol):
         """Say whether runners can start several ranks of one replica; True where it is not said."""
         ...
 
+    @property
+    def fetches(self) -> bool:
+        """Say whether runners fetch inputs as `fetching` of `node.json` says; False where it is not said."""
+        ...
+
     def missing(self, site: Site) -> Sequence[str]:
         """Return the Python modules that a site needs here and that are not installed; may be left out.
 

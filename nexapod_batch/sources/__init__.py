@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nexapod_batch.errors import DescriptorError
+from nexapod_batch.errors import DescriptorError, TryAgainError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["EXTRAS", "LISTING", "ListingSource", "Opened", "Source", "SourceError", "SourceSettings"]
+__all__ = ["EXTRAS", "LISTING", "ListingSource", "NoRoomError", "Opened", "Source", "SourceError", "SourceSettings"]
 
 #: Extras of this package that bring what a scheme needs.
 EXTRAS: Mapping[str, str] = {"s3": "s3"}
@@ -25,6 +25,10 @@ LISTING = frozenset({"s3"})
 
 class SourceError(DescriptorError):
     """What an input names cannot be had as it is named: another try would not help."""
+
+
+class NoRoomError(TryAgainError):
+    """The disk has no room for an input."""
 
 
 class SourceSettings(NamedTuple):

@@ -15,9 +15,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nexapod_batch.errors import TryAgainError, UnreachableError
+from nexapod_batch.errors import UnreachableError
 from nexapod_batch.files import atomic
-from nexapod_batch.sources import SourceError
+from nexapod_batch.sources import NoRoomError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ def fetch(
     Raises:
         SourceError: It is not there, is something else, or is too large.
         UnreachableError: It broke off again and again, or nobody answers.
-        TryAgainError: The disk has no room for it.
+        NoRoomError: The disk has no room for it.
 
     """
     if sha256 and (folder / sha256).exists():
@@ -198,8 +198,8 @@ def _check_room(partial: Path, more: int) -> None:
         raise _no_room(f"{more} bytes wanted, {max(0, free - _SPARE)} to spare", partial)
 
 
-def _no_room(got: object, partial: Path) -> TryAgainError:
-    return TryAgainError(f"no space for an input in {partial.parent}", got=str(got), hint="free some space there")
+def _no_room(got: object, partial: Path) -> NoRoomError:
+    return NoRoomError(f"no space for an input in {partial.parent}", got=str(got), hint="free some space there")
 
 
 def _reason(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import http.client
 import ipaddress
 import netrc
 import os
+import ssl
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ class HttpsSource:
         except urllib.error.URLError as error:
             if isinstance(error.reason, NexapodError):
                 raise error.reason from error
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
+                raise _not_trusted(error.reason, url) from error
             raise
 
 
@@ -166,6 +169,12 @@ class _Connection(http.client.HTTPSConnection):
                 f"{self.host} is a private address", got=address, wanted="one of the Internet",
                 hint=f'if you mean it: [sources] private_hosts = ["{self.host}"] in config.toml',
             )
+
+
+def _not_trusted(error: ssl.SSLCertVerificationError, url: str) -> SourceError:
+    """Return what is wrong with the certificate of a server: another try would find the same."""
+    hint = "SSL_CERT_FILE names the certificates of other authorities, where it is one of your own"
+    return SourceError(f"{url}: the server's certificate is not to be trusted", got=error.verify_message, hint=hint)
 
 
 def _refused(error: urllib.error.HTTPError, url: str) -> NexapodError:

@@ -17,10 +17,23 @@ from nexapod_batch.spool import layout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NodeConfig", "changed", "load"]
+__all__ = ["Fetching", "NodeConfig", "changed", "load"]
 
 _MOST = 4 << 20  # bytes of settings
 _HINT = "write it again with: nexapod-batch node init"
+
+
+class Fetching(Struct, frozen=True, kw_only=True):
+    """How the runners of a node fetch inputs by themselves."""
+
+    folder: str  # where they are kept, by digest; a path that a bundle gives an input in it means: fetch it
+    cache_mib: int = 20_480  # how much that may be
+    max_mib: int = 1 << 20  # of one input
+    proxy: str = ""  # URL; "" for what the environment says
+    private_hosts: tuple[str, ...] = ()  # hosts whose addresses may be private ones
+    gateways: tuple[str, ...] = ()  # of IPFS
+    env: Mapping[str, str] = field(default_factory=dict)  # variables that the site sets
+    sources: Mapping[str, str] = field(default_factory=dict)  # scheme -> where it is defined, looked up beforehand
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
@@ -53,6 +66,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     possession: bool = False  # statements say that the outputs were in hand (`trust.possession`)
     trail_s: float = 30.0  # seconds that a command runs until its logs get a trail
     successor: tuple[str, ...] = ()  # the command line of a worker with that code; () where others start it
+    fetching: Fetching | None = None  # None: all inputs are brought
 
 
 def load(spool: Path) -> NodeConfig:
@@ -112,6 +126,7 @@ def _config(document: Any, spool: Path) -> NodeConfig:  # noqa: ANN401 - straigh
         possession=document.get("possession") is True,
         trail_s=float(document.get("trail_s", 30)),
         successor=tuple(map(str, document.get("successor", ()))),
+        fetching=_fetching(document.get("fetching")),
     )
 
 
@@ -133,6 +148,21 @@ def _container(document: Mapping[str, Any], spool: Path) -> RuntimeSettings:
         binds=tuple(map(str, said.get("binds", ()))),
         private=(str(spool), _text(document, "work"), *map(str, document.get("private", ()))),
         confine=confine,
+    )
+
+
+def _fetching(document: Mapping[str, Any] | None) -> Fetching | None:
+    if not document:
+        return None
+    return Fetching(
+        folder=_text(document, "folder"),
+        cache_mib=_count(document, "cache_mib"),
+        max_mib=_count(document, "max_mib"),
+        proxy=str(document.get("proxy", "")),
+        private_hosts=tuple(map(str, document.get("private_hosts", ()))),
+        gateways=tuple(map(str, document.get("gateways", ()))),
+        env={str(name): str(value) for name, value in document.get("env", {}).items()},
+        sources={str(name): str(where) for name, where in document.get("sources", {}).items()},
     )
 
 

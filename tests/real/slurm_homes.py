@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from clusters.slurm import Cluster
+    from clusters.sshd import Sshd
 
-__all__ = ["SlurmHome", "Wrapped", "mark", "queue", "site_text", "slurm_jobs", "until", "waiting"]
+__all__ = ["FarHome", "SlurmHome", "Wrapped", "mark", "queue", "site_text", "slurm_jobs", "until", "waiting"]
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")
 
@@ -59,6 +60,30 @@ class SlurmHome(LoggedHome):
         """Return the groups that the backend keeps, by id."""
         files = (self.path / "sites").glob("*/groups/*.json")
         return {file.stem: json.loads(file.read_text()) for file in files}
+
+
+class FarHome(SlurmHome):
+    """A home on one machine, a work folder on another, which here is the same."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folders."""
+        super().__init__(folder)
+        self.far = folder / "far"
+
+    def over_ssh(self, cluster: Cluster, sshd: Sshd, *, ssh: dict[str, Any] | None = None, **more: Any) -> None:
+        """Write a site file that reaches a cluster through sshd."""
+        reached = {"host": sshd.host, "port": sshd.port, "key": str(sshd.key), "known_hosts": str(sshd.known_hosts)}
+        self.site(
+            cluster,
+            scheduler={"transport": "ssh"},
+            ssh={**reached, "connect_timeout": "10s", **(ssh or {})},
+            filesystem={"work_dir": str(self.far)},
+            **more,
+        )
+
+    def there(self, pattern: str) -> list[Path]:
+        """Return what lies on the other side, beside and in the nodes' folders."""
+        return sorted(self.far.glob(f"nexapod-*/{pattern}"))
 
 
 class Wrapped:

@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until
+from real.slurm_homes import FarHome, Wrapped, mark, queue, slurm_jobs, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,30 +24,6 @@ if TYPE_CHECKING:
 from real.ssh_sites import listening
 
 ISING = Path(__file__).resolve().parents[2] / "examples" / "ising"
-
-
-class FarHome(SlurmHome):
-    """A home on one machine, a work folder on another, which here is the same."""
-
-    def __init__(self, folder: Path) -> None:
-        """Name the folders."""
-        super().__init__(folder)
-        self.far = folder / "far"
-
-    def over_ssh(self, cluster: Cluster, sshd: Sshd, *, ssh: dict[str, Any] | None = None, **more: Any) -> None:
-        """Write a site file that reaches a cluster through sshd."""
-        reached = {"host": sshd.host, "port": sshd.port, "key": str(sshd.key), "known_hosts": str(sshd.known_hosts)}
-        self.site(
-            cluster,
-            scheduler={"transport": "ssh"},
-            ssh={**reached, "connect_timeout": "10s", **(ssh or {})},
-            filesystem={"work_dir": str(self.far)},
-            **more,
-        )
-
-    def there(self, pattern: str) -> list[Path]:
-        """Return what lies on the other side, beside and in the nodes' folders."""
-        return sorted(self.far.glob(f"nexapod-*/{pattern}"))
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ class SlurmBackend:
 
     signs_native = True  # which element of which array it ran in
     tells_ends = True  # that the kernel killed something of it for memory
+    fetches = True
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """Know of no site yet."""

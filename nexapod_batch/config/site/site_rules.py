@@ -26,6 +26,8 @@ def check_rules(checked: dict[str, Value], report: Report) -> None:
         _launcher(scheduler["launcher"], report)
         _transport(scheduler, checked["ssh"], report)
         _work_dir(scheduler, sections.get("filesystem") or {}, report)
+    if about := sections.get("site"):
+        _fetching(about, report)
     if ssh := sections.get("ssh"):
         _port(ssh["jump"], report)
     if environment := sections.get("environment"):
@@ -48,6 +50,15 @@ def _transport(scheduler: dict[str, Value], ssh: Value, report: Report) -> None:
         report.add("ssh.host", 'missing, with transport = "ssh"', wanted=wanted)
     elif scheduler["transport"] == "local" and isinstance(ssh, dict):
         report.add("ssh", "means nothing here", got='transport = "local"', wanted='transport = "ssh", or no [ssh]')
+
+
+def _fetching(about: dict[str, Value], report: Report) -> None:
+    proxy = about.get("fetch_proxy")
+    if about["fetch"] == "proxy" and proxy is None:
+        report.add("site.fetch_proxy", 'missing, with fetch = "proxy"', wanted='as in "http://proxy.example.org:3128"')
+    elif about["fetch"] in {"here", "node"} and isinstance(proxy, str):
+        got = f"fetch = {show(about['fetch'])}"
+        report.add("site.fetch_proxy", "means nothing here", got=got, wanted='fetch = "proxy"')
 
 
 def _work_dir(scheduler: dict[str, Value], files: dict[str, Value], report: Report) -> None:

@@ -49,6 +49,21 @@ _ABOUT = Table(
             'Who answers for its machines; counted by `distinct = "owner"`.',
             shown="the account that registers it",
         ),
+        "fetch": Key(
+            Choice(["here", "node", "proxy"]),
+            "Where inputs with URLs and `sha256` are fetched: `here`, where jobs are submitted; by the `node` itself; "
+            "or by the node through `fetch_proxy`.",
+            "here",
+        ),
+        "fetch_proxy": Key(
+            Text("http://host:port", pattern=r"https?://[A-Za-z0-9.\[\]:-]{1,253}/?"),
+            'The proxy of its nodes, with `fetch = "proxy"`.',
+            shown="none",
+        ),
+        "fetch_cache": Key(
+            Size(1, _PIB), "What a node keeps of what it fetched; what was not used for longest goes first.", 20_480,
+            shown="20GiB",
+        ),
     },
     "What it is.",
 )

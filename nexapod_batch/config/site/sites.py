@@ -309,7 +309,7 @@ def _with_policy(earlier: Found, later: Found, keys: Mapping[str, bool]) -> Iter
 
 def _site(checked: dict[str, Value]) -> Site:
     """Return the noun of a document without faults; keys that are not there keep the noun's own default."""
-    about, ssh = given(checked["site"]), checked["ssh"]
+    about, ssh = given(checked["site"], fetch_cache="fetch_cache_mib"), checked["ssh"]
     limits = given(checked["limits"], **{name: f"{name}_s" for name in _TIMES})
     limits["pack"] = Pack(**given(checked["limits"]["pack"], time="time_s"))
     return Site(

@@ -23,6 +23,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare
 from nexapod_batch.coordinator.pass_faults import Faults, keep_faults
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
+from nexapod_batch.coordinator.placement.node_fetch import fetch_wanted
 from nexapod_batch.coordinator.steps.adopt import first_job_to_place
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
@@ -93,6 +94,8 @@ def reconcile(
         done.faults, done.standing = keep_faults(c.store, faults, c.now())
         done.open_jobs = c.store.jobs.count_open()
         sign_news(c)
+    if c.wanted_inputs:
+        done.faults += fetch_wanted(c)
     left = inf if end is None else max(0.0, end - c.clock())
     delivered, failed = deliver(c, seconds=left)
     done.delivered = len(delivered)

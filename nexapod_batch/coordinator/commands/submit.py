@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
 from nexapod_batch.coordinator.placement import container_support, images, kept_inputs
 from nexapod_batch.coordinator.placement.eligibility import check_sites, loads_of, with_words
 from nexapod_batch.coordinator.placement.host_sets import node_and_set, split
+from nexapod_batch.coordinator.placement.node_fetch import left_to_nodes
 from nexapod_batch.coordinator.placement.remote_inputs import outlook as remote_outlook
 from nexapod_batch.coordinator.placement.remote_inputs import with_remote_inputs
 from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
@@ -76,8 +77,9 @@ def submit(
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
     check_before(c, job)
     _check_destination(c, job)
-    job, pins = with_remote_inputs(c, job, progress or images.Silent())
-    kept_inputs.keep(c, job.inputs, folder)
+    elsewhere = left_to_nodes(c, job.inputs, taking)
+    job, pins = with_remote_inputs(c, job, progress or images.Silent(), elsewhere)
+    kept_inputs.keep(c, [one for one in job.inputs if one.sha256 not in elsewhere], folder)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())
         _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
@@ -152,7 +154,7 @@ def dry_run(
         lines.append("the job is somebody else's: its commands are confined")
     lines += [f"warning: {warning}" for warning in warnings]
     lines += images.outlook(c, job)
-    lines += remote_outlook(c, job)
+    lines += remote_outlook(c, job, left_to_nodes(c, job.inputs, nodes))
     _check_destination(c, job)
     lines += [f"# accepted results are delivered to {job.results_to}"] * bool(job.results_to)
     placements, names = _placed(c, job, nodes, foreign=foreign)

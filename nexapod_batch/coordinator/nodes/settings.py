@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.node import Node
+    from nexapod_batch.model.site import Site
 
 __all__ = ["prepare", "settings_of"]
 
@@ -64,7 +65,29 @@ def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
     if site is None:
         return {}
     container = {"program": site.container.runtime, "binds": list(site.container.bind)}
-    return {"gpu_slots": site.limits.gpu_slots, "container": container, "confine": site.runner.confine}
+    limits = {"gpu_slots": site.limits.gpu_slots, "container": container, "confine": site.runner.confine}
+    folder = c.fetch_folder(node)
+    if not folder:
+        return limits
+    return {**limits, "fetching": _fetching(c, site, folder)}
+
+
+def _fetching(c: Coordinator, site: Site, folder: str) -> dict[str, object]:
+    """Return how the nodes of a site fetch inputs: by its environment, and within what this account allows."""
+    from nexapod_batch.config.settings import settings  # noqa: PLC0415 - at few sites
+    from nexapod_batch.entry_points import targets  # noqa: PLC0415
+
+    allowed = settings(c.paths).sources
+    return {
+        "folder": folder,
+        "cache_mib": site.fetch_cache_mib,
+        "max_mib": allowed.max_mib,
+        "proxy": site.fetch_proxy if site.fetch == "proxy" else "",
+        "private_hosts": list(allowed.private_hosts),
+        "gateways": list(allowed.gateways),
+        "env": dict(site.environment.env),
+        "sources": targets("source"),
+    }
 
 
 def _private(c: Coordinator) -> list[PurePath]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.placement.images import Silent
+from nexapod_batch.coordinator.placement.node_fetch import left_to_nodes
 from nexapod_batch.coordinator.placement.remote_inputs import fetch_input
 from nexapod_batch.errors import DescriptorError, NotFoundError, TryAgainError
 from nexapod_batch.files.atomic import FULL, sync_files
@@ -105,7 +106,11 @@ def keep_again(c: Coordinator, job_id: int) -> None:
 
     NotFoundError when a file that is needed is not what it was, with how to take today's.
     """
-    missing = [job_input for job_input in c.job(job_id).inputs if not (c.paths.inputs / job_input.sha256).exists()]
+    job = c.job(job_id)
+    missing = [job_input for job_input in job.inputs if not (c.paths.inputs / job_input.sha256).exists()]
+    nodes = [node for node in c.nodes() if node.active and (not job.schedule.sites or node.site in job.schedule.sites)]
+    elsewhere = left_to_nodes(c, missing, nodes)
+    missing = [job_input for job_input in missing if job_input.sha256 not in elsewhere]
     try:
         keep(c, missing, folder_of(c, job_id))
     except DescriptorError as error:

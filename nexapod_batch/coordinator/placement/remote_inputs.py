@@ -14,7 +14,7 @@ from nexapod_batch.model.job_source import is_listing, is_remote, scheme_of
 from nexapod_batch.model.placeholders import literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Input, Job
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["fetch_input", "outlook", "with_remote_inputs"]
 
 
-def with_remote_inputs(c: Coordinator, job: Job, hears: Hears) -> tuple[Job, list[str]]:
+def with_remote_inputs(
+    c: Coordinator, job: Job, hears: Hears, elsewhere: Collection[str] = ()
+) -> tuple[Job, list[str]]:
     """Return a job with the digest of every input, and what its author can write to pin those that had none.
 
-    What is here already under its digest is not fetched again.
+    What is here already under its digest is not fetched again; what has a digest of `elsewhere` nodes fetch.
     """
     inputs, notes = [], []
     for number, job_input in enumerate(job.inputs):
@@ -38,6 +40,10 @@ def with_remote_inputs(c: Coordinator, job: Job, hears: Hears) -> tuple[Job, lis
             files = _listed(c, job_input)
             inputs += [file._replace(sha256=fetch_input(c, file, hears)) for file in files]
             notes.append(f"inputs[{number}] is {len(files)} files, as they are today")
+            continue
+        if job_input.sha256 in elsewhere:
+            inputs.append(job_input)
+            notes.append(f"inputs[{number}] is fetched by the nodes")
             continue
         digest = fetch_input(c, job_input, hears)
         if not job_input.sha256:
@@ -98,11 +104,14 @@ def fetch_input(c: Coordinator, job_input: Input, hears: Hears) -> str:
     return fetch(source, job_input.source, c.paths.inputs, _settings(c), hears, sha256=job_input.sha256)
 
 
-def outlook(c: Coordinator, job: Job) -> list[str]:
-    """Return what a submit would fetch, for people."""
-    remote = [job_input for job_input in job.inputs if is_remote(job_input.source)]
-    return [
-        f"# {job_input.source} is fetched at submit"
-        for job_input in remote
-        if not (job_input.sha256 and (c.paths.inputs / job_input.sha256).exists())
-    ]
+def outlook(c: Coordinator, job: Job, elsewhere: Collection[str]) -> list[str]:
+    """Return what a submit would fetch, for people, and what it would leave to nodes: digests of `elsewhere`."""
+    lines = []
+    for job_input in job.inputs:
+        if not is_remote(job_input.source):
+            continue
+        if job_input.sha256 in elsewhere:
+            lines.append(f"# {job_input.source} is fetched by the nodes")
+        elif not (job_input.sha256 and (c.paths.inputs / job_input.sha256).exists()):
+            lines.append(f"# {job_input.source} is fetched at submit")
+    return lines

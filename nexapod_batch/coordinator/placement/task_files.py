@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.placement.node_fetch import ask_for
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.model.job import TaskInputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
 
 __all__ = ["digests_of_launch", "kept_files", "paths_of"]
 
@@ -36,15 +38,21 @@ def digests_of_launch(c: Coordinator, job: Job, launch: int) -> frozenset[str]:
     return digests_of(job, [task for _, task in c.store.launches.tasks(launch)]) | states
 
 
-def kept_files(c: Coordinator, job: Job, tasks: Iterable[int]) -> dict[str, Path]:
-    """Return where the inputs of these tasks are kept here, by digest.
+def kept_files(
+    c: Coordinator, node: Node, job: Job, tasks: Iterable[int], *, without: Collection[str] = ()
+) -> dict[str, Path] | None:
+    """Return where the inputs of these tasks are kept here, by digest, `without` those that their `node` fetches.
 
-    TryAgainError where one is not there, which every runner would find missing.
+    None where all that is missing is to be fetched here first; TryAgainError where one is not there, which every
+    runner would find missing.
     """
-    files = {digest: c.paths.inputs / digest for digest in digests_of(job, tasks)}
+    files = {digest: c.paths.inputs / digest for digest in digests_of(job, tasks).difference(without)}
     absent = {digest for digest, path in files.items() if not path.exists()}
     if absent:
-        missing = [job_input.target for job_input in job.inputs if job_input.sha256 in absent]
+        lacking = [job_input for job_input in job.inputs if job_input.sha256 in absent]
+        if ask_for(c, node, lacking):
+            return None
+        missing = [job_input.target for job_input in lacking]
         raise TryAgainError(
             f"job {job.name!r} waits for kept inputs that are gone", got=", ".join(missing[:3]),
             hint="nexapod-batch retry copies them again where they are unchanged; or submit the job anew",

@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
+from nexapod_batch.coordinator.placement.node_fetch import fetched_by
 from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.coordinator.placement.task_files import digests_of_launch, kept_files
 from nexapod_batch.coordinator.steps import following_jobs, restored_database
@@ -223,7 +224,7 @@ def _place(
         by_node[number].append(task)
     known = c.nodes_by_id()
     nodes = {number: known[node_and_set(number)[0]] for number in by_node}
-    ready = _all_ready(c, nodes, job, by_node, states, faults)
+    ready = _all_ready(c, nodes, row.id, by_node, states, faults)
     launches = {}
     with c.store.atomic(), c.store.ledger.appending():
         counts = Counter(task for number in ready for task in by_node[number])
@@ -272,29 +273,34 @@ def _stored(blocked: Mapping[int, Reason]) -> Iterator[tuple[int, str]]:
 
 
 def _all_ready(
-    c: Coordinator, nodes: Mapping[int, Node], job: Job, by_node: Mapping[int, Sequence[int]],
+    c: Coordinator, nodes: Mapping[int, Node], job_id: int, by_node: Mapping[int, Sequence[int]],
     states: States, faults: Faults,
 ) -> dict[int, Ready]:  # fmt: skip
     """Let the backends make ready for the tasks of each node; return those that are."""
     ready = {}
     for number, members in by_node.items():
-        found = _ready(c, nodes[number], job, members, digests_of(given(states, number, members)), faults)
+        found = _ready(c, nodes[number], job_id, members, digests_of(given(states, number, members)), faults)
         if found is not None:  # else its tasks still want their replicas
             ready[number] = found
     return ready
 
 
 def _ready(
-    c: Coordinator, node: Node, job: Job, tasks: Sequence[int], states: Sequence[str], faults: Faults
+    c: Coordinator, node: Node, job_id: int, tasks: Sequence[int], states: Sequence[str], faults: Faults
 ) -> Ready | None:
     """Let a backend make ready for replicas of these tasks of a job; None when it cannot now."""
+    job = c.job(job_id)
     try:
-        inputs = kept_files(c, job, tasks)
+        there = fetched_by(c, node, job_id, job, tasks)
+        inputs = kept_files(c, node, job, tasks, without=there)
+        if inputs is None:
+            return None  # they are fetched here first
         inputs.update({sha256: c.paths.inputs / sha256 for sha256 in states})
         check_key(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         backend, context = c.backend(node), c.context(node)
-        return Ready(backend.stage(context, inputs), backend.launch_size(context, job, len(tasks)))
+        staged = {**backend.stage(context, inputs), **there}
+        return Ready(staged, backend.launch_size(context, job, len(tasks)))
     except (NexapodError, OSError) as error:
         faults.of_node(Code.STAGE_FAULT, node, error)
         return None

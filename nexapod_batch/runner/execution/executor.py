@@ -27,6 +27,7 @@ from nexapod_batch.runner.execution.logs import Logs
 from nexapod_batch.runner.execution.orders import Orders
 from nexapod_batch.runner.execution.replica import Replica
 from nexapod_batch.runner.execution.reports import Reports
+from nexapod_batch.runner.execution.stage import stage_inputs
 from nexapod_batch.runner.execution.witness import Witness
 from nexapod_batch.runner.gpu.grant import Granted, receive
 from nexapod_batch.runner.launches.launch import OpenedLaunch, open_launch
@@ -340,6 +341,16 @@ class Executor:
     def called_off(self) -> tuple[Outcome, str] | None:
         """Return why the current replica must not be started."""
         return self._orders.before_start(*self._current)
+
+    def stage(self, replica: Replica) -> None:
+        """Put the inputs of a replica into its work folder; errors as of `stage_inputs` and `stage_with_fetched`."""
+        paths = replica.launch.bundle.input_paths
+        if self._node.fetching is None:
+            stage_inputs(replica.inputs, replica.values, paths, replica.root)
+            return
+        from nexapod_batch.runner.execution.fetched_inputs import stage_with_fetched  # noqa: PLC0415 - at few sites
+
+        stage_with_fetched(replica, self._node.fetching, self)
 
     def execute(self, replica: Replica) -> Result:
         """Run the command of a replica to the end of everything that it started; errors as of `Commands.execute`."""

@@ -9,7 +9,13 @@ from nexapod_batch.errors import PluginError, UnsafeOutputError
 from nexapod_batch.model.placeholders import task_values
 from nexapod_batch.runner.execution.folders.work_dirs import is_empty
 from nexapod_batch.runner.execution.outputs import Produced, digest_outputs, stdout_only
-from nexapod_batch.runner.execution.stage import CommandError, InputError, KeptCopyError, NormalizeError, stage_inputs
+from nexapod_batch.runner.execution.stage import (
+    CommandError,
+    InputError,
+    KeptCopyError,
+    NormalizeError,
+    StoppedError,
+)
 from nexapod_batch.runner.processes.process_tree import disk_detail
 from nexapod_batch.runner.processes.usage import tree_bytes
 from nexapod_batch.trust.statement import Outcome
@@ -33,6 +39,10 @@ class Runs(Protocol):
 
     def called_off(self) -> tuple[Outcome, str] | None:
         """Return why the current replica must not be started."""
+        ...
+
+    def stage(self, replica: Replica) -> None:
+        """Put the inputs into the work folder; InputError, or StoppedError where the runner was told to stop."""
         ...
 
     def execute(self, replica: Replica) -> Result:
@@ -86,25 +96,31 @@ class Replica:
         elif late > 0:
             self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
         else:
-            try:
-                stage_inputs(self.inputs, self.values, self.launch.bundle.input_paths, self.root)
-                if self.continues is not None:
-                    self._put_back(self.continues)
-                self.result = self._executor.execute(self)
-            except KeptCopyError as error:
-                self.fail(Outcome.NODE, str(error))
-            except InputError as error:
-                self.fail(Outcome.INPUT, str(error))
-            except PluginError as error:
-                self.fail(Outcome.NODE, f"the command cannot be run here: {error}".replace("\n  -> ", ". "))
-            except CommandError as error:
-                self.exit_code = error.exit_code
-                self.fail(Outcome.FAILED, str(error))
-            else:
-                self._judge(self.result)
-                if self.result.paused_ms:
-                    told = f"was suspended for {self.result.paused_ms / 1000:.0f} s by the owner of the machine"
-                    self.detail = f"{self.detail}; {told}" if self.detail else told
+            self._stage_and_execute()
+
+    def _stage_and_execute(self) -> None:
+        """Do both, and take note of what stands in the way."""
+        try:
+            self._executor.stage(self)
+            if self.continues is not None:
+                self._put_back(self.continues)
+            self.result = self._executor.execute(self)
+        except KeptCopyError as error:
+            self.fail(Outcome.NODE, str(error))
+        except StoppedError as error:
+            self.fail(error.outcome, error.detail)
+        except InputError as error:
+            self.fail(Outcome.INPUT, str(error))
+        except PluginError as error:
+            self.fail(Outcome.NODE, f"the command cannot be run here: {error}".replace("\n  -> ", ". "))
+        except CommandError as error:
+            self.exit_code = error.exit_code
+            self.fail(Outcome.FAILED, str(error))
+        else:
+            self._judge(self.result)
+            if self.result.paused_ms:
+                told = f"was suspended for {self.result.paused_ms / 1000:.0f} s by the owner of the machine"
+                self.detail = f"{self.detail}; {told}" if self.detail else told
 
     def produce(self, out: tuple[str, int]) -> Produced:
         """Return the outputs; a replica that failed, or whose outputs cannot be used, has its stdout only."""

@@ -44,9 +44,11 @@ if TYPE_CHECKING:
 __all__ = [
     "WINDOWS_LINE",
     "CommandError",
+    "FetchError",
     "InputError",
     "KeptCopyError",
     "NormalizeError",
+    "StoppedError",
     "command_path",
     "device_environment",
     "ends_as_on_windows",
@@ -79,6 +81,19 @@ class InputError(Exception):
 
 class KeptCopyError(InputError):
     """The copy of an input or an image is not there, or not what was pinned: no fault of the task."""
+
+
+class FetchError(KeptCopyError):
+    """The node cannot fetch an input."""
+
+
+class StoppedError(Exception):
+    """The runner was told to stop, or the node's owner wants the replica to go."""
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        """Keep how the replica ends, and why."""
+        super().__init__(detail)
+        self.outcome, self.detail = outcome, detail
 
 
 class CommandError(Exception):

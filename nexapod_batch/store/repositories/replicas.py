@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch.model.replica import NOT_FETCHED
 from nexapod_batch.store.row import Row
 from nexapod_batch.store.statements import Statements
 
@@ -209,6 +210,10 @@ class Replicas:
         rows = self._sql.tuples("overdue", now=now, limit=limit)
         self._sql.many("replica_overdue", [(reason, now, replica) for replica, _, _ in rows])
         return [(job, task) for _, job, task in rows]
+
+    def could_not_fetch(self, job: int, node: int) -> bool:
+        """Say whether a replica of a job was lost because its node could not fetch an input."""
+        return bool(self._sql.value(int, "replica_could_not_fetch", job=job, node=node, words=NOT_FETCHED))
 
     def cancel(self, replicas: Iterable[int], now: int) -> None:
         """Note that somebody cancelled replicas, unless they have ended."""

@@ -20,6 +20,11 @@ SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ende
 FROM replica
 WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) ORDER BY task, number;
 
+-- name: replica_could_not_fetch
+SELECT EXISTS (
+  SELECT 1 FROM replica WHERE job_id = :job AND node_id = :node AND execution = 'lost' AND instr(reason, :words)
+);
+
 -- name: replica_insert
 INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at, deadline, placed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
