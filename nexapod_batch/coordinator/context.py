@@ -176,8 +176,7 @@ class Coordinator(Struct, kw_only=True):
     def backend(self, node: Node) -> Backend:
         """Return the backend of a node, loaded once."""
         if node.backend not in self._backends:
-            known = installed("backend", self.paths.home)
-            self._backends[node.backend] = load_guarded(node.backend, known)
+            self._backends[node.backend] = load_guarded(node.backend, installed("backend", self.paths.home))
         return self._backends[node.backend]
 
     def usable_backend(self, node: Node) -> Backend:
@@ -208,9 +207,7 @@ class Coordinator(Struct, kw_only=True):
 
     def fetch_folder(self, node: Node) -> str:
         """Return where a node keeps the inputs that it fetches by itself; "" where its site has all of them brought."""
-        if node.site == LOCAL or node.joined:
-            return ""
-        site = self.sites().get(node.site)
+        site = None if node.site == LOCAL else self.sites().get(node.site)
         if site is None or site.fetch == "here" or not self.backend(node).fetches:
             return ""
         return str(self.context(node).remote_spool / "fetched")
