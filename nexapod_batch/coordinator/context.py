@@ -205,13 +205,6 @@ class Coordinator(Struct, kw_only=True):
             site=site, on=on,
         )  # fmt: skip
 
-    def fetch_folder(self, node: Node) -> str:
-        """Return where a node keeps the inputs that it fetches by itself; "" where its site has all of them brought."""
-        site = None if node.site == LOCAL else self.sites().get(node.site)
-        if site is None or site.fetch == "here" or not self.backend(node).fetches:
-            return ""
-        return str(self.context(node).remote_spool / "fetched")
-
     def corners(self, site: Site) -> list[PurePath]:
         """Return the folders of ours on a site that has a `work_dir`: of spools, and of work folders if elsewhere.
 

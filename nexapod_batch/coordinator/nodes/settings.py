@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.config.settings import SYSTEM_DIR
 from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.context import LAUNCHER
+from nexapod_batch.coordinator.fetching_nodes import fetch_folder
 from nexapod_batch.errors import ConfigError, NexapodError, PluginFaultError
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code
@@ -66,7 +67,7 @@ def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
         return {}
     container = {"program": site.container.runtime, "binds": list(site.container.bind)}
     limits = {"gpu_slots": site.limits.gpu_slots, "container": container, "confine": site.runner.confine}
-    folder = c.fetch_folder(node)
+    folder = fetch_folder(c, node)
     if not folder:
         return limits
     return {**limits, "fetching": _fetching(c, site, folder)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.fetching_nodes import fetch_folder
 from nexapod_batch.coordinator.placement.images import Silent
 from nexapod_batch.coordinator.placement.remote_inputs import fetch_input
 from nexapod_batch.errors import NexapodError
@@ -31,7 +32,7 @@ _REST_MS = 30_000
 def left_to_nodes(c: Coordinator, inputs: Iterable[Input], nodes: Collection[Node]) -> frozenset[str]:
     """Return the digests of inputs that nobody fetches here: they are pinned, and all `nodes` fetch by themselves."""
     pinned = [job_input for job_input in inputs if job_input.sha256 and is_remote(job_input.source)]
-    if not pinned or not nodes or not all(c.fetch_folder(node) for node in nodes):
+    if not pinned or not nodes or not all(fetch_folder(c, node) for node in nodes):
         return frozenset()
     return frozenset(job_input.sha256 for job_input in pinned)
 
@@ -40,7 +41,7 @@ def fetched_by(c: Coordinator, node: Node, job_id: int, job: Job, tasks: Iterabl
     """Return, of the inputs of some tasks, those that a node fetches by itself: digest -> where it keeps them."""
     if not any(is_remote(job_input.source) for job_input in job.inputs):
         return {}
-    by_task, folder = TaskInputs(job.inputs), c.fetch_folder(node)
+    by_task, folder = TaskInputs(job.inputs), fetch_folder(c, node)
     if not folder or c.store.replicas.could_not_fetch(job_id, node.id):
         return {}
     wanted = [job_input for task in set(tasks) for job_input in by_task.of(task)]
