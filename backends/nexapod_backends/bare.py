@@ -2,8 +2,8 @@
 
 It can do what that account can, and read the node's key: attestations say `isolation = none`. A command of somebody
 else's job is confined by bubblewrap, and every command where the node says so: it sees the machine read-only, without
-the homes and folders of the account, and writes to its work folder alone: `files`. What is to be confined and cannot be
-does not run.
+the homes and folders of the account, and writes to its work folder alone, which has one path for all replicas: `files`.
+What is to be confined and cannot be does not run.
 """
 
 from __future__ import annotations
@@ -60,12 +60,13 @@ class BareRuntime:
                 "this node confines commands, and there is no bwrap", got=f"PATH {execution.path}",
                 hint="install bubblewrap, or put the job into a [container]",
             )  # fmt: skip
-        from nexapod_backends.bubblewrap import arguments  # noqa: PLC0415 - for who confines
+        from nexapod_backends.bubblewrap import arguments, command  # noqa: PLC0415 - for who confines
         from nexapod_backends.syscalls import compiled  # noqa: PLC0415
 
         env = {"PATH": execution.path, "LANG": "C.UTF-8", "PWD": execution.root}  # PWD: by which strays are found
+        view = _view(execution, self._settings)
         words = arguments(
-            execution, _view(execution, self._settings), new=_version(program) >= _DISABLES,
+            execution, view, new=_version(program) >= _DISABLES,
             network=not (execution.foreign or execution.offline), around=env,
         )  # fmt: skip
         calls = compiled(os.uname().machine)
@@ -74,7 +75,7 @@ class BareRuntime:
         if text.count(b"\0") != len(words):
             raise PluginError("a variable or a path of the job holds a NUL")
         return Wrapped(
-            argv=[program, "--args", str(FEED), "--", *execution.command],
+            argv=[program, "--args", str(FEED), "--", *command(execution, view)],
             env=env,
             isolation="files",
             feeds=(text,) if calls is None else (text, calls),
@@ -131,7 +132,7 @@ class BareRuntime:
 
 def _view(execution: Execution, settings: RuntimeSettings) -> View:
     """Look at this machine."""
-    from nexapod_backends.bubblewrap import View  # noqa: PLC0415
+    from nexapod_backends.bubblewrap import PLACE, View, within  # noqa: PLC0415
     from nexapod_backends.procfs import FROZEN, HIDDEN  # noqa: PLC0415
 
     root = os.geteuid() == 0
@@ -143,6 +144,8 @@ def _view(execution: Execution, settings: RuntimeSettings) -> View:
         path = bind.removesuffix(":rw")
         if os.path.isdir(path):
             binds.append((os.path.realpath(path), path, bind.endswith(":rw")))
+    above_place = os.path.dirname(PLACE)
+    free = above_place in scratch and not within(above_place, [target for _, target, _ in binds])
     return View(
         scratch=scratch,
         empty=empty,
@@ -152,6 +155,7 @@ def _view(execution: Execution, settings: RuntimeSettings) -> View:
         frozen=tuple(filter(os.path.lexists, FROZEN if root else ())),
         hidden=tuple(filter(os.path.lexists, HIDDEN if root else ())),
         tmp=tmp,
+        place=PLACE if free else "",
     )
 
 

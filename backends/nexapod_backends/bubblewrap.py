@@ -11,9 +11,11 @@ What the command finds, in this order, later lines over earlier ones:
 | `/run`, the homes of the account | empty, read-only: sockets of daemons and agents, keys, settings |
 | what `PATH` names in there, and the site's `bind` | programs, read-only; the site's folders as the site says |
 | the home of nexapod-batch, folders of sites | empty, read-only |
-| the work folder, `TMPDIR` | the places to write; a script read-only; nothing else of what lies beside `TMPDIR` |
+| `/tmp/nexapod/work`, `/tmp/nexapod/tmp` | work folder and `TMPDIR`, to write: the same for all replicas |
+| `/tmp/nexapod/script` | the descriptor's script, read-only |
 
-No file is covered by itself: who may make its neighbours could go around it.
+Where the site binds `/tmp` itself, or there is none, work folder, `TMPDIR` and script have the host's paths. No file is
+covered by itself: who may make its neighbours could go around it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,14 @@ if TYPE_CHECKING:
 
     from nexapod_batch.runtimes import Execution
 
-__all__ = ["View", "arguments", "outermost", "within"]
+__all__ = ["PLACE", "View", "arguments", "command", "outermost", "within"]
+
+#: Where a command finds its work folder, `TMPDIR` and script: files that record a path are the same for all replicas.
+PLACE = "/tmp/nexapod"  # noqa: S108 - in memory of its own
+
+
+#: Variables that we set to paths of the replica's own.
+_PATHS = frozenset({"HOME", "PWD", "TMPDIR"})
 
 
 class View(NamedTuple):
@@ -40,6 +49,7 @@ class View(NamedTuple):
     frozen: tuple[str, ...] = ()  # read-only
     hidden: tuple[str, ...] = ()  # files of the kernel that are covered
     tmp: str = ""  # where the replica's temporary files lie
+    place: str = ""  # a folder in memory for what is the replica's own; "" leaves it where it is on the host
 
 
 def arguments(execution: Execution, view: View, *, new: bool, network: bool, around: Iterable[str]) -> list[str]:
@@ -59,18 +69,37 @@ def arguments(execution: Execution, view: View, *, new: bool, network: bool, aro
     for path in view.hidden:
         argv += ["--ro-bind", os.devnull, path]
     argv += _covered(view)
-    argv += ["--bind", execution.root, execution.root]
-    argv += ["--bind", view.tmp, execution.tmp] if view.tmp else []
+    argv += ["--bind", execution.root, _inside(execution.root, execution, view)]
+    argv += ["--bind", view.tmp, _inside(execution.tmp, execution, view)] if view.tmp else []
     if execution.script is not None:
-        argv += ["--ro-bind", execution.script, execution.script]
+        argv += ["--ro-bind", execution.script, _inside(execution.script, execution, view)]
     for path in _sealed(view):
         argv += ["--remount-ro", path]
-    argv += ["--chdir", execution.folder]
+    argv += ["--chdir", _inside(execution.folder, execution, view)]
     for name in around:
         argv += ["--unsetenv", name]
     for name, value in execution.env.items():
-        argv += ["--setenv", name, value]
+        argv += ["--setenv", name, _inside(value, execution, view) if name in _PATHS else value]
     return argv
+
+
+def command(execution: Execution, view: View) -> list[str]:
+    """Return the argv of the command as it is started in there."""
+    script = execution.script
+    return [_inside(word, execution, view) if word == script else word for word in execution.command]
+
+
+def _inside(path: str, execution: Execution, view: View) -> str:
+    """Return what the command calls a path of the host; others than its own as they are."""
+    if not view.place:
+        return path
+    if path == execution.root or path.startswith(f"{execution.root}/"):
+        return f"{view.place}/work{path[len(execution.root) :]}"
+    if path == execution.script:
+        return f"{view.place}/script"
+    if path == execution.tmp and path:
+        return f"{view.place}/tmp"  # noqa: S108
+    return path
 
 
 def _covered(view: View) -> list[str]:

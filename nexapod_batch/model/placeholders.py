@@ -15,13 +15,22 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
 
-__all__ = ["BUILT_IN", "NUMBERS", "expand", "literal", "names_in", "padded_names", "task_environment", "task_values"]
+__all__ = [
+    "BUILT_IN", "NUMBERS", "THREADS", "expand", "literal", "names_in", "padded_names", "task_environment",
+    "task_values",
+]  # fmt: skip
 
 #: Placeholders that every task has, beside the names of its array.
 BUILT_IN = ("name", "task", "nodes", "ntasks", "cpus_per_task", "mem_mib", "gpus")
 
 #: Those of them that are whole numbers.
 NUMBERS = frozenset(BUILT_IN) - {"name"}
+
+#: Variables by which programs and libraries are told how many threads to start.
+THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS", "JULIA_NUM_THREADS",
+)  # fmt: skip
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)(?::0([1-9][0-9]?)d)?\}|[{}]")
 

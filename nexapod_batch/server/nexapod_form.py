@@ -19,7 +19,9 @@ __all__ = ["Translated", "translate"]
 Document = dict[str, Any]
 Translated = tuple[Document, str, list[str]]
 
-_JOB_KEYS = frozenset({"name", "command", "script", "workdir", "stdin", "left_over", "home", "env", "labels"})
+_JOB_KEYS = frozenset(
+    {"name", "command", "script", "workdir", "stdin", "left_over", "home", "reproducible", "env", "labels"}
+)
 _SECTIONS = frozenset({"schema", "array", "container", "quorum", "inputs", "outputs", "schedule", "site"})
 #: What says nothing about how the job is run.
 _TALK = frozenset({"description", "compute_estimate", "credits", "metadata", "output_path"})

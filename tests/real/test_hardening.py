@@ -189,3 +189,32 @@ def test_an_image_that_is_replaced_while_it_is_in_use_is_no_result(home: Account
     first, second = home.json("show", job, "--tasks", "0")["tasks"][0]["replicas"]
     assert "replaced while it was in use" in first["reason"]
     assert second["validation"] == "valid"
+
+
+RECORDS = """[job]
+name = "records"
+script = '''
+#!/bin/sh
+{ echo "$0 $*"; pwd; echo "$HOME $TMPDIR $PWD"; export; } > record.txt
+'''
+[quorum]
+agree = 2
+max_replicas = 2
+distinct = "run"
+[[outputs]]
+path = "record.txt"
+ignore = ["NEXAPOD_NODE", "_="]
+"""
+
+
+def test_what_records_paths_agrees_in_containers_and_confined(home: AccountHome) -> None:
+    """Command line, folder, home, temporary folder and environment are the same for both replicas."""
+    for text, place, options in (
+        (f'{RECORDS}[container]\nimage = "{home.folder}/python.sif"\n', "/nexapod", ()),
+        (RECORDS, "/tmp/nexapod", ("--foreign",)),  # noqa: S108
+    ):
+        done = home.call("submit", home.descriptor(text), "--wait=90s", *options)
+        assert done.code == 0, done.out + done.err + home.call("explain", "last").out
+        lines = (home.path / "results" / str(home.json("show", "last")["job"]["id"]) / "0/record.txt").read_text().splitlines()
+        where = [f"{place}/{name}" for name in ("work", "tmp", "work")]
+        assert lines[:3] == [f"{place}/script ", f"{place}/work", " ".join(where)]

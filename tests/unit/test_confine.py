@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from nexapod_backends import syscalls
 from nexapod_backends.bare import BareRuntime
-from nexapod_backends.bubblewrap import View, arguments, outermost
+from nexapod_backends.bubblewrap import PLACE, View, arguments, command, outermost
 
 from nexapod_batch.errors import PluginError
 from nexapod_batch.model.job import Domain, Job, QuorumPolicy, Resources
@@ -18,6 +18,7 @@ from nexapod_batch.runtimes import FEED, Execution, RuntimeSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
+PLACE_TMP = f"{PLACE}/" + "tmp"
 HOSTILE = ("LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "GLIBC_TUNABLES", "PYTHONPATH", "BWRAP_X", "HOME", "TMPDIR", "PATH")
 
 
@@ -84,6 +85,36 @@ def test_the_machine_is_read_only_and_the_work_folder_is_not(tmp_path: Path) -> 
         ("--remount-ro", "/home/me"), ("--remount-ro", "/run"),
         ("--remount-ro", "/data/corner"), ("--remount-ro", "/opt/env/x"),
     ]  # fmt: skip
+
+
+def test_all_replicas_find_their_own_in_one_place() -> None:
+    """Work folder, folder of temporary files and script have other paths on the host, and the same in there."""
+    view = View(tmp="/disk/t", place=PLACE)
+    for name in ("1_0.1", "7_3.2"):
+        root = f"/data/n/work/{name}"
+        env = {"HOME": root, "PWD": f"{root}/sub", "TMPDIR": "/memory/t", "NEXAPOD_TASK": "0", "MINE": root}
+        one = execution(root=root)._replace(
+            script=f"/k/{name}", tmp="/memory/t", env=env, folder=f"{root}/sub", command=["/bin/sh", f"/k/{name}", root]
+        )
+        words = arguments(one, view, new=True, network=True, around=())
+        found = [(there, source) for kind, source, there in (m for m in mounts(words) if len(m) == 3) if "nexapod" in there]
+        assert found == [(f"{PLACE}/work", root), (PLACE_TMP, "/disk/t"), (f"{PLACE}/script", f"/k/{name}")]
+        assert words[words.index("--chdir") + 1] == f"{PLACE}/work/sub"
+        given = {words[at + 1]: words[at + 2] for at, word in enumerate(words) if word == "--setenv"}
+        assert (given["HOME"], given["PWD"], given["TMPDIR"]) == (f"{PLACE}/work", f"{PLACE}/work/sub", PLACE_TMP)
+        assert given["MINE"] == root  # what the job says is data
+        assert command(one, view) == ["/bin/sh", f"{PLACE}/script", root]
+
+
+def test_where_the_site_binds_the_place_nothing_moves(program: str, tmp_path: Path) -> None:
+    """A folder made in what is bound would be made on the host."""
+    one = execution(program, root=str(tmp_path / "1_0.1"))
+    (tmp_path / "1_0.1").mkdir()
+    for binds, place in (((), f"{PLACE}/work"), (("/tmp:rw",), one.root), (("/tmp",), one.root)):  # noqa: S108
+        found = BareRuntime()
+        found.settle(RuntimeSettings(confine="all", binds=binds))
+        words = found.wrap(one).feeds[0].decode().split("\0")
+        assert words[words.index("--chdir") + 1] == place
 
 
 def test_a_private_folder_in_a_covered_one_is_covered_again_where_something_of_it_is_seen() -> None:

@@ -21,6 +21,7 @@ from nexapod_batch.config.job.checkpoint import read_checkpoint
 from nexapod_batch.config.job.job_schema import JOB
 from nexapod_batch.config.job.overrides import apply_sets, merge_defaults, put
 from nexapod_batch.config.job.publication import read_publication
+from nexapod_batch.config.job.reproducible import pinned_environment
 from nexapod_batch.config.toml import decode, key_lines, read_owned
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.model.job import Container, Dependency, Job, Resources, Schedule, Tier
@@ -182,6 +183,9 @@ def _job(
     quorum, resources, schedule = sections.quorum, sections.resources, sections.schedule
     if report.problems or quorum is None or resources is None or schedule is None:
         return None
+    env = what["env"]
+    if what["reproducible"]:
+        env = pinned_environment(env, resources.cpus_per_task, report)
     job = Job(
         name=what["name"] or rules.default_name(name),
         command=tuple(what["command"] or ()),
@@ -190,7 +194,7 @@ def _job(
         stdin=what["stdin"] or "",
         left_over=what["left_over"],
         home=what["home"],
-        env=tuple(sorted(what["env"].items())),
+        env=tuple(sorted(env.items())),
         labels=tuple(sorted(what["labels"].items())),
         resources=resources,
         container=sections.container,

@@ -115,6 +115,12 @@ _JOB = Table(
         "home": Key(
             Choice(("work", "account")), "`HOME`: the work folder, or the account's own home on each node.", "work"
         ),
+        "reproducible": Key(
+            Flag(),
+            "Pin `SOURCE_DATE_EPOCH` (1980), `TZ` (UTC), `LANG` and `LC_ALL` (C.UTF-8), `PYTHONHASHSEED` (0), and as "
+            "numbers of threads `cpus_per_task`, or 1. What `env` says wins.",
+            default=False,
+        ),
         "env": Key(
             MapOf("a variable name", r"[A-Za-z_][A-Za-z0-9_]{0,127}", Scalar()),
             "Environment variables; `{placeholders}` are expanded.",

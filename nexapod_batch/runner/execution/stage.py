@@ -12,7 +12,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 | what the site passes on | as the runner got it, after modules and setup lines (`[environment] pass`) |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
-| `OMP_NUM_THREADS` and its kind (`_THREADS`) | `cpus_per_task`, where the descriptor says it |
+| `OMP_NUM_THREADS` and its kind (`THREADS`) | `cpus_per_task`, where the descriptor says it |
 | `SLURM_*`, `PMI_*` and the like | what a launcher tells each rank, where one starts them (`launcher/ranks.py`) |
 | `CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`, `HIP_VISIBLE_DEVICES` | its GPUs, by UUID; empty without any |
 | `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones and those of GPUs |
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch import birth
 from nexapod_batch.files import careful
 from nexapod_batch.files.programs import can_run, first_in
-from nexapod_batch.model.placeholders import expand, task_environment
+from nexapod_batch.model.placeholders import THREADS, expand, task_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,11 +66,6 @@ WINDOWS_LINE = "its first line ends as on Windows (CR LF), which no interpreter'
 
 _BLOCK = 1 << 20
 _PROGRAMS = (b"#!", b"\x7fELF")  # how an executable file begins
-#: By which programs and libraries are told how many threads to start.
-_THREADS = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS", "JULIA_NUM_THREADS",
-)  # fmt: skip
 _FIRST_LINE = 256  # bytes of a script in which the kernel looks for its interpreter
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -135,7 +130,7 @@ def environment(
     found = {**passed, "PATH": path, "HOME": root, "TMPDIR": tmp, "LANG": "C.UTF-8", "SHELL": "/bin/sh", **_account()}
     found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
     if job.resources.cpus_per_task:
-        found.update(dict.fromkeys(_THREADS, str(job.resources.cpus_per_task)))
+        found.update(dict.fromkeys(THREADS, str(job.resources.cpus_per_task)))
     if job.home == "account":
         found["HOME"] = os.environ.get("HOME", root)
     for name, value in job.env:
