@@ -26,6 +26,8 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 #: Bytes that say how many follow, in what helpers send.
 _SIZE_BYTES = 4
+#: Bytes that a helper keeps while nobody reads them, before it waits.
+_MAX_WAITING = 32 << 20
 _MAX_HELPERS = 8
 
 
@@ -98,10 +100,28 @@ def _forked(work: Callable[[_Item], _Answer], items: Sequence[_Item], helpers: i
 
 
 def _send(work: Callable[[_Item], _Answer], items: Sequence[_Item], fd: int) -> None:
-    encoder = Encoder()
-    with open(fd, "wb") as sink:
-        for item in items:
-            answer = encoder.encode(work(item))
-            sink.write(len(answer).to_bytes(_SIZE_BYTES))
-            sink.write(answer)
-            sink.flush()
+    encoder, waiting = Encoder(), bytearray()
+    os.set_blocking(fd, False)
+    for item in items:
+        answer = encoder.encode(work(item))
+        waiting += len(answer).to_bytes(_SIZE_BYTES)
+        waiting += answer
+        _push(waiting, fd)
+        if len(waiting) > _MAX_WAITING:
+            _wait(waiting, fd)
+    _wait(waiting, fd)
+
+
+def _push(waiting: bytearray, fd: int) -> None:
+    """Send as much as the pipe has room for: who reads it may be in a commit, and this one goes on meanwhile."""
+    with suppress(BlockingIOError):
+        while waiting:
+            del waiting[: os.write(fd, waiting)]
+
+
+def _wait(waiting: bytearray, fd: int) -> None:
+    """Send everything."""
+    os.set_blocking(fd, True)
+    while waiting:
+        del waiting[: os.write(fd, waiting)]
+    os.set_blocking(fd, False)
