@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["KEEP", "MAX_LINE", "Block", "Budget", "beginning", "blocks", "count_lines"]
+__all__ = ["KEEP", "MAX_LINE", "Block", "Budget", "beginning", "blocks", "count_lines", "line_end"]
 
 #: Longest report line: the envelope and the small files carried with it.
 MAX_LINE = MAX_ENVELOPE + 64 * 1024
@@ -88,6 +88,23 @@ def count_lines(block: Block) -> int:
         return sum(os.pread(fd, min(_BLOCK, block.end - place), place).count(b"\n") for place in places)
     finally:
         os.close(fd)
+
+
+def line_end(block: Block) -> int | None:
+    """Return where the first line of a block ends; None where that cannot be read."""
+    if block.endless:
+        return None
+    try:
+        fd = careful.open_plain(block.path)
+    except OSError:
+        return None
+    try:
+        newline = os.pread(fd, block.end - block.start, block.start).find(b"\n")
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return block.start + newline + 1 if newline >= 0 else None
 
 
 def _behind_hole(fd: int, position: int, size: int) -> int:

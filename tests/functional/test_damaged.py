@@ -16,7 +16,7 @@ from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator.commands.upkeep.restore import restore
 from nexapod_batch.coordinator.commands.upkeep.salvage import salvage
 from nexapod_batch.coordinator.evidence.intact import is_intact
-from nexapod_batch.coordinator.steps.report_batch import columns_of
+from nexapod_batch.coordinator.evidence.report_columns import columns_of
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.store import Store, check_file, writer
 from nexapod_batch.store.salvage.readable import load, read

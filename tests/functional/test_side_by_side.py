@@ -55,9 +55,9 @@ def let_helpers_die(monkeypatch: pytest.MonkeyPatch, folder: Path, sends: int) -
     """Let every helper die when it has sent so many bytes."""
     whole = side_by_side._send
 
-    def dies(work: Any, items: Any, fd: int) -> None:
+    def dies(work: Any, items: Any, tickets: int, fd: int) -> None:
         sent = folder / f"sent-{fd}"
-        whole(work, items, os.open(sent, os.O_WRONLY | os.O_CREAT))
+        whole(work, items, tickets, os.open(sent, os.O_WRONLY | os.O_CREAT))
         with open(fd, "wb") as sink:
             sink.write(sent.read_bytes()[:sends])
 

@@ -16,16 +16,19 @@ import pytest
 from nexapod_batch.coordinator import side_by_side
 from nexapod_batch.coordinator.evidence import report_reader
 from nexapod_batch.coordinator.evidence.common_line import read_common_line
+from nexapod_batch.coordinator.evidence.ready_reports import BlockOf, read_all
 from nexapod_batch.coordinator.evidence.report_reader import (
     END,
+    Block,
     Ended,
     Refused,
     Report,
     Started,
     blocks,
-    read_all,
     read_block,
 )
+from nexapod_batch.model.job import Tier
+from nexapod_batch.model.node import Node
 from nexapod_batch.model.reason import Code
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.spool.segment_reader import MAX_LINE, Budget
@@ -60,6 +63,17 @@ def segment(tmp_path: Path) -> Path:
     good = b"\n".join(line(number) for number in range(1, 31)) + b"\n"
     path.write_bytes(good * 60 + b'{"start":"1_7.1","at":1}\n{"no":1}\n' + END + b"\n" + good[:50])
     return path
+
+
+NAMED = Node(
+    id=1, name="n", key_id=NODE.key_id, public_key=NODE.public, site="local", owner="o", host="h", tier=Tier.CPU,
+    backend="local", cpus=2, mem_mib=1,
+)  # fmt: skip
+
+
+def read_together(found: list[tuple[Block, dict[str, bytes]]]) -> list[Any]:
+    """Read blocks by two helpers, without anything that is known of jobs."""
+    return list(read_all([BlockOf(NAMED, block, keys) for block, keys in found], {}, min(2, len(found))))
 
 
 def everything(found: list[Any]) -> list[Any]:
@@ -128,7 +142,7 @@ def test_several_processes_read_what_one_reads(segment: Path) -> None:
     """Order and content are the same, and each line knows where it lies."""
     found = list(blocks(segment, 0))
     alone = everything([read_block(block, KEYS) for block in found])
-    assert everything(list(read_all([(block, KEYS) for block in found]))) == alone
+    assert everything(read_together([(block, KEYS) for block in found])) == alone
     assert [type(one) for one in alone[-3:]] == [Started, Refused, Ended]
     assert sum(isinstance(one, Report) for one in alone) == 1800
     assert alone[1].position == len(line(1)) + 1
@@ -139,23 +153,23 @@ def test_what_a_dead_helper_did_not_send_is_read(segment: Path, monkeypatch: pyt
     """A helper that dies before, between or within its blocks costs time only."""
     sends = side_by_side._send
 
-    def dies(work: Any, found: Any, fd: int) -> None:
+    def dies(work: Any, found: Any, tickets: int, fd: int) -> None:
         all_of_it = segment.with_name(f"sent-{os.getpid()}")
-        sends(work, found, os.open(all_of_it, os.O_WRONLY | os.O_CREAT))
+        sends(work, found, tickets, os.open(all_of_it, os.O_WRONLY | os.O_CREAT))
         data = all_of_it.read_bytes()
         with open(fd, "wb") as sink:
             sink.write(data[: math.ceil(len(data) * share)])
 
     monkeypatch.setattr(side_by_side, "_send", dies)
     found = list(blocks(segment, 0))
-    assert everything(list(read_all([(block, KEYS) for block in found]))) == everything([read_block(b, KEYS) for b in found])
+    assert everything(read_together([(block, KEYS) for block in found])) == everything([read_block(b, KEYS) for b in found])
 
 
 def test_a_segment_that_vanishes_is_an_error_in_its_place(segment: Path) -> None:
     """The other blocks are read all the same."""
     found = [(block, KEYS) for block in blocks(segment, 0)][:1]
     gone = (found[0][0]._replace(path=segment.with_name("gone.jsonl")), KEYS)
-    first, second = read_all([gone, *found])
+    first, second = read_together([gone, *found])
     assert isinstance(first, FileNotFoundError)
     assert not isinstance(second, OSError)
 

@@ -15,7 +15,6 @@ import orjson
 from msgspec import Struct
 
 from nexapod_batch.coordinator.evidence.common_line import read_common_line
-from nexapod_batch.coordinator.side_by_side import helpers_for, side_by_side
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import careful
 from nexapod_batch.model.reason import Code, Reason
@@ -23,7 +22,6 @@ from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.spool.segment_reader import KEEP, MAX_LINE, Block, beginning, blocks
 from nexapod_batch.trust import nesting
-from nexapod_batch.trust.common_statement import prepare
 from nexapod_batch.trust.dsse import open_envelope, open_single
 from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
@@ -38,15 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "END", "Block", "Left", "Line", "Refused", "Report", "Started", "Trailed", "beginning", "blocks", "gpus_of",
-    "machine_of", "read_all", "read_block",
+    "machine_of", "read_block",
 ]  # fmt: skip
 
 #: The last line of a runner that ended by itself.
 END = b'{"end":true}'
 #: Bad lines of a block after which the rest of it waits for the next pass: what is all junk takes no time of others.
 _JUNK = 1_000
-#: Unread bytes that are worth another process: of fewer, starting it takes longer than what it saves.
-_MANY = 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _TOO_LONG = Reason(code=Code.REPORT_TOO_LONG, parameters={"max_bytes": MAX_LINE})
 #: Lines that are read together: step by step for all of them, so that each step finds its code in the nearest cache.
@@ -169,18 +165,6 @@ def _lines(stream: BinaryIO, block: Block, keys: Mapping[str, bytes]) -> Iterato
     for line in lines:
         yield _Raw(position, line, keys)
         position += len(line) + 1
-
-
-def read_all(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[list[Line] | OSError]:
-    """Yield the lines of each block, verified with the keys beside it, in order; the error where one cannot be read.
-
-    With much to read every core helps.
-    """
-    size = sum(block.end - block.start for block, _ in blocks_with_keys)
-    helpers = helpers_for(size, _MANY)
-    if helpers:
-        prepare()
-    return side_by_side(lambda each: read_block(*each), blocks_with_keys, list[Line], helpers)
 
 
 def _read(several: Sequence[_Raw]) -> list[Line]:

@@ -22,7 +22,7 @@ from nexapod_batch.trust.statement import PAYLOAD_TYPE
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
 
-__all__ = ["Packer", "StoredReport", "dictionary_for", "stored_reports"]
+__all__ = ["Packer", "StoredReport", "dictionary_for", "stored_reports", "unpacked"]
 
 #: Bytes of payload and dictionary up to which the small window of deflate, which is made six times faster, holds both.
 _SMALL = 3_800
@@ -94,9 +94,14 @@ def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
     ]
 
 
+def unpacked(packed: bytes, dictionary: bytes) -> bytes:
+    """Return the payload that a `Packer` with this dictionary was given; zlib.error for damage."""
+    return zlib.decompressobj(-15, dictionary).decompress(packed, MAX_ENVELOPE)
+
+
 def _unpack(packed: bytes, dictionary: bytes, digest: bytes, replica: int) -> bytes:
     try:
-        payload = zlib.decompressobj(-15, dictionary).decompress(packed, MAX_ENVELOPE)
+        payload = unpacked(packed, dictionary)
     except zlib.error:
         payload = b""
     if hashlib.sha256(payload).digest() != digest:

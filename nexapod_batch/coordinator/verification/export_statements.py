@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch.coordinator.evidence.report_columns import EXECUTION_OF
 from nexapod_batch.coordinator.evidence.report_reader import machine_of
-from nexapod_batch.coordinator.steps.report_batch import EXECUTION_OF
 from nexapod_batch.coordinator.verification.statements import OVERRULING, check_about
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from nexapod_batch.coordinator.evidence.report_columns import EXECUTION_OF, signed_reason
 from nexapod_batch.coordinator.evidence.report_reader import machine_of
-from nexapod_batch.coordinator.steps.report_batch import EXECUTION_OF, signed_reason
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.document import form_of

@@ -191,6 +191,10 @@ class Replicas:
         """Return the replicas of one task, or of a whole job, that have not ended."""
         return self._sql.all(OutReplica, "replicas_out", job=job, task=task)
 
+    def jobs_out(self, node: int, limit: int) -> list[int]:
+        """Return at most `limit` jobs of which replicas have not ended on a node."""
+        return self._sql.values(int, "jobs_out", node=node, limit=limit)
+
     def launch_of(self, replica: int) -> ReplicaLaunch:
         """Return the launch of a replica that is known to be there."""
         (row,) = self._sql.all(ReplicaLaunch, "replica", id=replica)

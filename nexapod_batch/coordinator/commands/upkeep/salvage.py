@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator.evidence.intact import is_intact
-from nexapod_batch.coordinator.steps.report_batch import columns_of
+from nexapod_batch.coordinator.evidence.report_columns import columns_of
 from nexapod_batch.errors import CorruptStoreError, NexapodError, UsageError
 from nexapod_batch.files import keyfile, replacement
 from nexapod_batch.files.own import own_folder

@@ -77,6 +77,15 @@ LIMIT :limit;
 SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN launch l ON l.id = r.launch_id
 WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.ended_at IS NULL;
 
+-- name: jobs_out
+-- From one job to the next in the index: a job may have many thousand replicas out.
+WITH RECURSIVE found (job) AS (
+  SELECT min(job_id) FROM replica WHERE node_id = :node AND ended_at IS NULL
+  UNION ALL
+  SELECT (SELECT min(job_id) FROM replica WHERE node_id = :node AND ended_at IS NULL AND job_id > found.job) FROM found WHERE found.job IS NOT NULL
+)
+SELECT job FROM found WHERE job IS NOT NULL LIMIT :limit;
+
 -- name: replica
 SELECT l.key, l.reason, l.host_set >= 0 AND l.hosts = '' AS host_awaited FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
 

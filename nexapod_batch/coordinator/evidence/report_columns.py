@@ -1,0 +1,77 @@
+"""What a signed statement makes of the row of its replica."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+from nexapod_batch.coordinator.evidence.report_reader import gpus_of, machine_of
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.document import digests, from_document
+from nexapod_batch.model.reason import Code, Reason
+from nexapod_batch.quorum import failure_kind
+from nexapod_batch.trust.statement import Outcome, Statement
+from nexapod_batch.trust.statement_decoder import decode
+
+__all__ = ["EXECUTION_OF", "Columns", "columns_of", "reported_columns", "signed_reason"]
+
+#: Those of `ReplicaReport`, up to the time.
+Columns: TypeAlias = tuple[Any, ...]
+
+#: What a signed outcome makes of the replica.
+EXECUTION_OF: dict[str, Execution] = {
+    Outcome.OK: Execution.REPORTED,
+    Outcome.FAILED: Execution.ERRORED,
+    Outcome.TIME: Execution.ERRORED,
+    Outcome.MEMORY: Execution.ERRORED,
+    Outcome.DISK: Execution.ERRORED,
+    Outcome.OUTPUT: Execution.ERRORED,
+    Outcome.INPUT: Execution.ERRORED,
+    Outcome.CANCELLED: Execution.CANCELLED,
+    Outcome.PREEMPTED: Execution.LOST,
+    Outcome.NODE: Execution.LOST,
+}
+
+
+def signed_reason(detail: str) -> Reason | None:
+    """Return the reason that a statement makes of its replica: what it says beside the outcome, if anything."""
+    if detail:
+        return Reason(code=Code.SIGNED, parameters={"text": detail})
+    return None
+
+
+def reported_columns(said: Statement, machine: str, gpus: str | None, class_kind: str) -> Columns:
+    """Return what a statement makes of its replica, where this kind of class counts; machine and GPUs as stored."""
+    execution = EXECUTION_OF[said.outcome]
+    vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
+    failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
+    reason = signed_reason(said.detail)
+    return (
+        execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host, machine,
+        said.classes.get(class_kind, ""), said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
+        said.output_bytes, gpus,
+    )  # fmt: skip
+
+
+def columns_of(payload: bytes, document: bytes) -> dict[str, str | int | bytes | None] | None:
+    """Return the columns that a statement makes of its replica, for one whose row is lost; None for another job's."""
+    try:
+        said = decode(payload)
+    except VerificationError:
+        return None
+    if said.job_digest not in digests(document):
+        return None
+    execution = EXECUTION_OF[said.outcome]
+    reason = signed_reason(said.detail)
+    numeric_class = from_document(json.loads(document)).quorum.numeric_class.value
+    return {
+        "job_id": said.replica.job, "task": said.replica.task, "number": said.replica.number, "nonce": said.nonce,
+        "host": said.host, "class": said.classes.get(numeric_class, ""), "isolation": said.isolation,
+        "execution": execution.value, "reason": "" if reason is None else reason.stored(),
+        "vote": bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
+        "failure": failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else "",
+        "exit_code": said.exit_code, "wall_ms": said.wall_ms, "cpu_ms": said.cpu_ms, "max_rss_kib": said.max_rss_kib,
+        "output_bytes": said.output_bytes, "gpus": gpus_of(said), "machine": machine_of(said),
+        "created_at": said.started_ms,
+    }  # fmt: skip
