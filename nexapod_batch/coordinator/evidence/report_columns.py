@@ -41,16 +41,16 @@ def signed_reason(detail: str) -> Reason | None:
     return None
 
 
-def reported_columns(said: Statement, machine: str, gpus: str | None, class_kind: str) -> Columns:
+def reported_columns(statement: Statement, machine: str, gpus: str | None, class_kind: str) -> Columns:
     """Return what a statement makes of its replica, where this kind of class counts; machine and GPUs as stored."""
-    execution = EXECUTION_OF[said.outcome]
-    vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
-    failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
-    reason = signed_reason(said.detail)
+    execution = EXECUTION_OF[statement.outcome]
+    vote = bytes.fromhex(statement.vote) if execution is Execution.REPORTED else None
+    failure = failure_kind(statement.outcome, statement.exit_code) if execution is Execution.ERRORED else ""
+    reason = signed_reason(statement.detail)
     return (
-        execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host, machine,
-        said.classes.get(class_kind, ""), said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
-        said.output_bytes, gpus,
+        execution.value, "" if reason is None else reason.stored(), failure, statement.exit_code, statement.host,
+        machine, statement.classes.get(class_kind, ""), statement.isolation, vote, statement.wall_ms,
+        statement.cpu_ms, statement.max_rss_kib, statement.output_bytes, gpus,
     )  # fmt: skip
 
 

@@ -73,6 +73,34 @@ class Intake(Struct):
     behind: set[int] = field(default_factory=set)  # ids of nodes of which not everything was read
 
 
+class _Waiting(Struct):
+    """What was read of segments, and is to be taken in together."""
+
+    blocks: list[tuple[Node, Block, list[ReadyLine]]] = field(default_factory=list)
+    size: int = 0  # bytes
+    broken: set[Path] = field(default_factory=set)  # what follows a block that was not read waits for it
+    junk: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # bad lines by node
+
+    def add(self, each: BlockOf, lines: list[ReadyLine] | OSError, intake: Intake, faults: Faults) -> None:
+        """Add the lines of a block, unless it has to wait for another pass."""
+        node, block = each.node, each.block
+        if isinstance(lines, OSError):
+            faults.of_node(Code.REPORTS_FAULT, node, lines)
+            self.broken.add(block.path)
+            return
+        if block.path in self.broken:
+            return
+        if self.junk[node.id] >= _JUNK:
+            intake.behind.add(node.id)
+            return
+        self.blocks.append((node, block, lines))
+        self.size += each.size
+        self.junk[node.id] += sum(isinstance(line, Refused) for line in lines)
+        if isinstance(lines[-1] if lines else None, Left):
+            self.broken.add(block.path)
+            intake.behind.add(node.id)
+
+
 @no_collection()
 def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None = None) -> Intake:
     """Take in the complete new lines of the nodes' segments; a spool that cannot be read is a fault of its node.
@@ -80,40 +108,24 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
     Of each node so much is read that others get their turn, and nothing more at the time `end`; what is left is for the
     next pass, which goes on there.
     """
-    intake, known = Intake(), Known()
+    intake, known, waiting = Intake(), Known(), _Waiting()
     _commit(c, nodes)
     found = _in_turn([_blocks(c, node, faults, intake, end) for node in nodes])
-    broken: set[Path] = set()
-    junk: dict[int, int] = defaultdict(int)  # bad lines by node
-    waiting: list[tuple[Node, Block, list[ReadyLine]]] = []
     helpers = helpers_to_read([each.block for each in found])
     if helpers:
         found = _begun(c, found, intake, known)
-    size, left = 0, sum(each.size for each in found)
-    for (node, block, _), lines in zip(found, read_all(found, known.jobs, helpers), strict=True):
-        left -= block.end - block.start
-        if isinstance(lines, OSError):
-            faults.of_node(Code.REPORTS_FAULT, node, lines)
-            broken.add(block.path)
-        elif block.path in broken:  # what follows a block that was not read waits for it
-            continue
-        elif junk[node.id] >= _JUNK:
-            intake.behind.add(node.id)
-        else:
-            waiting.append((node, block, lines))
-            size += block.end - block.start
-            junk[node.id] += sum(isinstance(line, Refused) for line in lines)
-            if isinstance(lines[-1] if lines else None, Left):
-                broken.add(block.path)
-                intake.behind.add(node.id)
+    left = sum(each.size for each in found)
+    for each, lines in zip(found, read_all(found, known.jobs, helpers), strict=True):
+        left -= each.size
+        waiting.add(each, lines, intake, faults)
         # Less and less towards the end: what is taken in when all is read keeps nobody busy but this process.
-        if size >= min(_TOGETHER, max(_AT_LEAST, left)):
-            _take_in(c, waiting, intake, known)
-            waiting, size = [], 0
+        if waiting.size >= min(_TOGETHER, max(_AT_LEAST, left)):
+            _take_in(c, waiting.blocks, intake, known)
+            waiting.blocks, waiting.size = [], 0
             if end is not None and c.clock() >= end:
                 intake.behind |= {other.node.id for other in found}
                 break
-    _take_in(c, waiting, intake, known)
+    _take_in(c, waiting.blocks, intake, known)
     return intake
 
 
