@@ -67,7 +67,13 @@ class LocalBackend(SharedFolders):
         return {**super().node_settings(context), **ours}
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
-        """Return so few that each slot gets several launches, and the work spreads evenly."""
+        """Return so few that each slot gets several launches, and the work spreads evenly.
+
+        A job whose tasks get their inputs one after the other is cut as if all came at once: each launch carries the
+        document with the inputs of all of them.
+        """
+        if job.elements is not None:
+            replicas = max(replicas, job.n_tasks)
         slots = max(1, context.node.cpus // job.resources.cpus)
         if job.resources.gpus:
             slots = max(1, min(slots, context.node.gpus // job.resources.gpus))

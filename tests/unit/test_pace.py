@@ -18,7 +18,8 @@ from nexapod_batch.coordinator.commands.waiting import _BUSY, _SHORT, _SLICE_S, 
         pytest.param(5, 500, _SHORT, _SLICE_S, _SLICE_S, id="a few come"),
         pytest.param(100, inf, _BUSY, 0.0, _SLICE_S, id="they pour in, and not all were placed"),
         pytest.param(100, 500, _BUSY, 0.0, _SLICE_S, id="they pour in"),
-        pytest.param(100, 200, _SHORT, 0.0, 0.0, id="the rest comes in two more passes"),
+        pytest.param(100, 126, _BUSY, 0.0, _SLICE_S, id="the rest comes in more than one pass"),
+        pytest.param(100, 125, _SHORT, 0.0, 0.0, id="the rest comes in about one more pass"),
         pytest.param(1, 0, _SHORT, 0.0, 0.0, id="the last one came, and another is to be placed"),
     ],
 )
@@ -35,7 +36,7 @@ def test_a_pass_follows_what_the_last_one_took_in(
 def test_the_end_is_near_until_nothing_comes_any_more() -> None:
     """A last straggler that takes its time keeps no results waiting; all of them are published when the jobs ended."""
     pace = Pace(published=0.0)
-    pace.note(Pass(ingested=100), 1.0, 0.0, 150)
+    pace.note(Pass(ingested=100), 1.0, 0.0, 110)
     pace.note(Pass(ingested=3), 2.0, 0.0, 100)
     assert pace.results_s(3.0) == 0.0
     pace.note(Pass(), 3.0, 0.0, 100)

@@ -33,6 +33,8 @@ _FAR, _FAR_LONG = 1.0, 5.0
 _MANY = 20  # reports in one pass from which on the workers count as busy
 #: Seconds for which results may wait while reports keep coming, and for how long they are published then.
 PUBLISH_S, _SLICE_S = 0.5, 0.15
+#: How many times what the last pass took in may be left for the end to be near: the next pass will still end before it.
+_LAST = 1.25
 #: Jobs that follow one another, as far as is looked for one that keeps all of them back.
 MAX_CHAIN = 100
 _FOR_GOOD = {Code.NO_SUCH_OUTPUT, Code.NO_SUCH_TASK, Code.TOO_MANY_INPUTS}
@@ -167,7 +169,7 @@ class Pace(Struct):
     """How often passes follow one another while somebody waits.
 
     A pass costs the workers some of their time: while reports pour in, there are fewer and larger ones, until the rest
-    of them will come in another one or two. Where nothing happens for long, file systems are looked at less often: in
+    of them will come in about one more. Where nothing happens for long, file systems are looked at less often: in
     the end 0.2 s and 5 s apart.
     """
 
@@ -196,7 +198,7 @@ class Pace(Struct):
         self.coming = done.ingested > 0
         self.busy = done.ingested > _MANY
         self.published_now = done.published > 0 and not self.busy
-        self.closing = self.coming and (self.closing or left <= 2 * done.ingested)
+        self.closing = self.coming and (self.closing or left <= _LAST * done.ingested)
         if done.ingested or done.launched or done.published:
             self.idle = 0
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -80,7 +81,7 @@ def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
     if given is None:
         key, delegation = c.store.nodes.keys(rows[0].node_id)[0].key_id, None
     else:
-        key = key_id(decode_delegation(given.payload).subkey)
+        key = _key_of(given.payload)
         delegation = envelope(DELEGATION_TYPE, given.payload, given.key_id, given.signature)
     return [
         StoredReport(
@@ -97,6 +98,12 @@ def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
 def unpacked(packed: bytes, dictionary: bytes) -> bytes:
     """Return the payload that a `Packer` with this dictionary was given; zlib.error for damage."""
     return zlib.decompressobj(-15, dictionary).decompress(packed, MAX_ENVELOPE)
+
+
+@lru_cache(maxsize=64)
+def _key_of(delegation: bytes) -> str:
+    """Return the id of the key that a delegation lets speak: many statements rest on one."""
+    return key_id(decode_delegation(delegation).subkey)
 
 
 def _unpack(packed: bytes, dictionary: bytes, digest: bytes, replica: int) -> bytes:

@@ -54,11 +54,11 @@ def write_carried(
     c: Coordinator, carried: Mapping[tuple[int, int], CarriedFiles]
 ) -> Iterator[WrittenTask]:
     """Write what came with the reports of tasks; nothing of it is durable yet."""
-    wanted = []
+    wanted, results = [], str(c.paths.results)
+    # Without [[outputs]] stdout is the output.
+    without = {job: frozenset({"stderr", "stdout"} if c.job(job).outputs else {"stderr"}) for job, _ in carried}
     for (job, task), came in carried.items():
-        # Without [[outputs]] stdout is the output.
-        without = frozenset({"stderr", "stdout"} if c.job(job).outputs else {"stderr"})
-        wanted.append(_Carried(job, task, str(c.paths.results / str(job)), without, came))
+        wanted.append(_Carried(job, task, f"{results}/{job}", without[job], came))
     parts = [wanted[first : first + _TOGETHER] for first in range(0, len(wanted), _TOGETHER)]
     helpers = helpers_for(len(wanted), _WORTH_ONE)
     for written in side_by_side(_write_some, parts, list[WrittenTask], helpers):

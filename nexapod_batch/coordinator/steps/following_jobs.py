@@ -303,7 +303,7 @@ def _index(before: Job, source: JobSource) -> int:
     """Return which task of the job before is meant."""
     try:
         index = int(source.task)
-        if index in before.task_indexes():
+        if index in (before.array or (0,)):
             return index
     except ValueError:
         pass

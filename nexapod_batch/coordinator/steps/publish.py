@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["clean", "publish", "remove_work", "unclean"]
 
 _BATCH = 500
-#: Tasks that are published in a second, or more.
-_A_SECOND = 500
+#: Tasks that are published in a second, or more: each batch costs a sync, however small it is.
+_A_SECOND = 2_000
 _EMPTY = hashlib.sha256(b"").hexdigest()
 #: Later than every time that is stored.
 _EVER = 2**63 - 1
@@ -67,9 +67,9 @@ def publish(c: Coordinator, faults: Faults, *, seconds: float = inf) -> int:
             break
         tried.update(batch)
         copied = _copy_batch(c, nodes, batch, faults)
-        shown = []
+        shown, results = [], str(c.paths.results)
         for (job, task), folder in copied.items():
-            number = _reveal(c, job, task, folder)
+            number = _reveal(c, f"{results}/{job}", job, task, folder)
             if number:
                 shown.append((job, task, number))
         with c.store.atomic():
@@ -235,10 +235,12 @@ def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
     return made
 
 
-def _reveal(c: Coordinator, job_id: int, task: int, done: _Copied) -> int:
-    """Give a complete partial folder its name; return the replica whose files lie there then, 0 where others do."""
-    folder = c.paths.results / str(job_id)
-    final, partial = f"{folder}/{task}", partial_folder(str(folder), task)
+def _reveal(c: Coordinator, folder: str, job_id: int, task: int, done: _Copied) -> int:
+    """Give a complete partial folder its name; return the replica whose files lie there then, 0 where others do.
+
+    `folder` is that of the results of the job.
+    """
+    final, partial = f"{folder}/{task}", partial_folder(folder, task)
     try:
         os.rename(partial, final)
     except OSError:  # it is not empty: a crash came between, or it is another job's
