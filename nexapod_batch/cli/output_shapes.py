@@ -38,7 +38,8 @@ _TASK: dict[str, Shape] = {
 }  # fmt: skip
 _RULE: dict[str, Shape] = {
     "path": str, "compare": str, "digits": _NUMBER_OR_NONE, "rtol": _TEXT_OR_NONE, "atol": _TEXT_OR_NONE,
-    "integers?": str, "ignore?": [str], "normalize?": [str], "unordered?": bool, "optional?": bool,
+    "integers?": str, "ignore?": [str], "normalize?": [str], "delimiter?": str, "decimal?": str, "comments?": str,
+    "quoted_numbers?": bool, "unordered?": bool, "optional?": bool,
 }  # fmt: skip
 _PLACE: dict[str, Shape] = {
     "line?": int, "word?": int, "row?": int, "column?": int, "byte?": int, "key?": str, "part?": str, "hdu?": int,

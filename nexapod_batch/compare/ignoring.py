@@ -25,7 +25,7 @@ __all__ = ["JsonPath", "fault_of", "json_paths", "names", "pattern_fault", "patt
 _MEMORY = 1 << 20
 _STEP = re.compile(r'\.(?:"((?:[^"\\]|\\.)*)"|([^.\[\]"]+))|\[\*?\]')
 #: Suffixes of files of which an entry can only be a regular expression.
-_PATTERNS_ALONE = frozenset({"dat", "log", "out", "svg", "txt", "xml"})
+_PATTERNS_ALONE = frozenset({"dat", "log", "out", "pdb", "svg", "txt", "xml"})
 #: Stands in a path for any element of an array.
 ELEMENT = "[*]"
 

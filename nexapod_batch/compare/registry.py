@@ -42,7 +42,7 @@ def _head(rule: CompareRule) -> str:
     text = f"nexapod-normalized:{RULES_VERSION} {rule.comparator} {rule.digits} "
     if rule.ignore:
         text += f"ignore {json.dumps(rule.ignore)} "
-    for key in ("delimiter", "decimal"):
+    for key in ("delimiter", "decimal", "comments", "quoted_numbers"):
         if value := getattr(rule, key):
             text += f"{key} {json.dumps(value)} "
     if rule.normalize:

@@ -106,11 +106,13 @@ class Source:
             self._line += chunk.count(b"\n")
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the rest line by line, each with its newline."""
+        """Yield the rest line by line, each with its newline; CompareError for one that no table has."""
         rest: list[bytes] = []
         for chunk in self.text_chunks():
             first, *others = chunk.split(b"\n")
             rest.append(first)
+            if len(rest) * CHUNK > _LONGEST_LINE and sum(map(len, rest)) > _LONGEST_LINE:
+                self.refuse(f"a line of more than {_LONGEST_LINE} bytes", "a table", line=self._line)
             for other in others:
                 yield b"".join(rest) + b"\n"
                 rest = [other]

@@ -35,12 +35,15 @@ _IDLE = re.compile(
     re.IGNORECASE,
 )
 _LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row \d+, column (\d+)"), re.compile(r"(.*?):?([^:/]+)$")
+#: What stands behind the name of a part.
+_PLACE = re.compile(r", (?:header|index .*|row \d+)$")
 _LEAST_DIGITS = 3
 #: Digits where nothing tells how many.
 _USUAL_DIGITS = 8
 #: Digits less than these two files would bear: the noise of the next run is not the same.
 _MARGIN = 2
 _LONGEST = 1 << 20  # bytes of a line
+_TEXTS = ("delimiter", "decimal", "comments")
 
 
 def suggested(
@@ -132,7 +135,7 @@ def _entry(left: Callable[[], BinaryIO], difference: Difference, kind: str, rule
         return _column(_lines(left, difference.name, rule), int(row[1]), texts)
     if line := _LINE.match(where):
         return _pattern(_lines(left, difference.name, rule), int(line[1]), texts)
-    part = _PART.fullmatch(where.removesuffix(", header").partition(", index")[0])
+    part = _PART.fullmatch(_PLACE.sub("", where))
     if part is not None and ":" in where and _is_idle(part[2], texts):
         return part[2]
     return None
@@ -186,9 +189,8 @@ def as_descriptor(rule: CompareRule) -> str:
         words.append("rtol = 0.0")
     if rule.integers != "exact":
         words.append(f'integers = "{rule.integers}"')
-    words += [f"{key} = {json.dumps(getattr(rule, key))}" for key in ("delimiter", "decimal") if getattr(rule, key)]
-    if rule.unordered:
-        words.append("unordered = true")
+    words += [f"{key} = {json.dumps(getattr(rule, key))}" for key in _TEXTS if getattr(rule, key)]
+    words += [f"{key} = true" for key in ("quoted_numbers", "unordered") if getattr(rule, key)]
     if rule.ignore:
         words.append(f"ignore = {json.dumps(list(rule.ignore), ensure_ascii=False)}")
     if rule.normalize:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from nexapod_batch.compare.formats.named import is_part
 from nexapod_batch.compare.ports import Difference
 from nexapod_batch.compare.shown import printable
 from nexapod_batch.errors import CompareError
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["UNORDERED", "difference", "form"]
 
 #: Formats that are a sequence of lines, rows or documents.
-UNORDERED = frozenset({"text", "free", "csv", "json"})
+UNORDERED = frozenset({"text", "free", "pdb", "csv", "json", "sqlite", "parquet"})
+#: Of these, those whose rows are of tables with names: a row of one is none of another.
+_OF_TABLES = frozenset({"sqlite", "parquet"})
 _BYTES = 256
 _OPEN, _CLOSE = frozenset((b"{", b"[")), frozenset((b"}", b"]"))
 #: Records that are told apart where two files differ, and tokens of one record.
@@ -34,8 +37,11 @@ def _records(reading: Reading) -> Iterator[list[Token]]:
     if reading.format not in UNORDERED:
         raise CompareError(
             "unordered is for lines, rows and documents", got=f"a file of format {reading.format}",
-            wanted="text, CSV or JSON Lines", hint="leave unordered out",
+            wanted="text, CSV, JSON Lines, SQLite or Parquet", hint="leave unordered out",
         )  # fmt: skip
+    if reading.format in _OF_TABLES:
+        yield from _rows_of_tables(reading)
+        return
     ends = _documents if reading.format == "json" else _lines
     record: list[Token] = []
     depth = 0
@@ -50,6 +56,24 @@ def _records(reading: Reading) -> Iterator[list[Token]]:
                 raise CompareError("a line is too long", got=f"more than {_LONGEST} words", wanted="shorter lines")
     if record:
         yield record
+
+
+def _rows_of_tables(reading: Reading) -> Iterator[list[Token]]:
+    """Yield how each table begins, and each row behind that."""
+    table: list[Token] = []
+    record: list[Token] = []
+    for batch in reading.batches:
+        for token in batch:
+            if is_part(token):
+                table = [token]
+                yield table
+            elif token == b"\n":
+                yield table + record
+                record = []
+            else:
+                record.append(token)
+    if record:  # the text of a view
+        yield table + record
 
 
 def _lines(token: Token, depth: int) -> int:  # noqa: ARG001

@@ -44,7 +44,7 @@ def _check_that_one_votes(found: list[Output], report: Report) -> None:
 
 def _warn_of_format(output: Output, where: str, report: Report) -> None:
     """Warn of what the suffix of an output tells: bytes that never agree, a reader that is missing here."""
-    suffix = output.path.rpartition(".")[2].lower()
+    suffix = output.path.removesuffix(".zip").rpartition(".")[2].lower()
     _refuse_unknown(output, where, report)
     if suffix not in _READERS or output.rule.agreement is Agreement.NOTHING or output.rule.normalize:
         return
@@ -65,13 +65,19 @@ def _warn_of_format(output: Output, where: str, report: Report) -> None:
 
 def _refuse_unknown(output: Output, where: str, report: Report) -> None:
     """Report a comparator that looks into a file of a format that none can look into, as far as its name tells."""
-    parts = output.path.lower().replace("/*", "").split(".")[1:]
-    unknown = [part for part in parts[-2:] if part in _UNKNOWN]
-    if not unknown or output.rule.normalize or output.rule.agreement in {Agreement.BYTES, Agreement.NOTHING}:
+    if output.rule.normalize or output.rule.agreement in {Agreement.BYTES, Agreement.NOTHING}:
         return
+    path = output.path.lower()
+    unknown = [part for part in path.rpartition("/")[2].split(".")[1:][-2:] if part in _UNKNOWN]
+    unknown += [part for part in ("zarr",) if f".{part}/" in path]
+    if not unknown or path.endswith(".zarr.zip"):
+        return
+    hint = "or normalize it, or write a format of the page my-file"
+    if "zarr" in unknown:
+        hint = "or leave the folder in one file: python3 -m zipfile -c run.zarr.zip run.zarr/"
     report.add(
         f"{where}.compare", f"cannot look into .{unknown[0]} files", got=output.rule.comparator.value,
-        wanted='compare = "exact" or "none"', hint="or normalize it, or write a format of the page my-file",
+        wanted='compare = "exact" or "none"', hint=hint,
     )  # fmt: skip
 
 
@@ -82,13 +88,15 @@ def _must_vote(output: Output) -> bool:
 
 #: Suffixes of formats that no comparator looks into.
 _UNKNOWN = frozenset(
-    {"7z", "db", "mat", "pickle", "pkl", "rds", "root", "sqlite", "sqlite3", "tar", "tgz", "zarr", "zip"}
+    {"7z", "mat", "pickle", "pkl", "rds", "root", "tar", "tgz", "zarr", "zip"}
 )
 #: Suffixes of files that hold dates or are packed -> what reads them.
 _READERS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("h5", "hdf5", "he5", "nc", "nc4"), ("h5py",)),
     **dict.fromkeys(("png", "tif", "tiff"), ("PIL",)),
-    "parquet": ("pyarrow",), "zst": ("zstandard",), "fits": (), "npz": (), "gz": (), "bz2": (), "xz": (),
+    **dict.fromkeys(("db", "sqlite", "sqlite3"), ()),
+    "zarr": ("zarr",), "parquet": ("pyarrow",), "zst": ("zstandard",), "fits": (), "npz": (), "gz": (), "bz2": (),
+    "xz": (),
 }  # fmt: skip
 
 #: Comparators of what a command printed.
@@ -110,8 +118,8 @@ def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule |
     _check_parameters(comparator, given, output["integers"], where, report)
     _check_ignored(comparator, output, where, report)
     _check_normalized(comparator, output, where, report)
-    if output["unordered"] or output["delimiter"] is not None or output["decimal"] != ".":
-        _check_table(comparator, output, where, report)
+    _check_unordered(comparator, output, where, report)
+    _check_table(output, where, report)
     if len(report.problems) > before:
         return None
     missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
@@ -119,20 +127,46 @@ def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule |
         comparator=comparator, integers=output["integers"], unordered=output["unordered"],
         ignore=tuple(output["ignore"]), normalize=tuple(output["normalize"]),
         delimiter=_DELIMITERS.get(output["delimiter"], output["delimiter"]),
-        decimal=_DECIMALS.get(output["decimal"], output["decimal"]), **(missing | given),
+        decimal=_DECIMALS.get(output["decimal"], output["decimal"]),
+        comments=output["comments"] or "", quoted_numbers=output["quoted_numbers"], **(missing | given),
     )  # fmt: skip
 
 
-def _check_table(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:
-    """Report how lines and cells are read where the comparator, or the file, has none."""
-    if output["unordered"] and comparator not in {Comparator.ROUND, Comparator.SIGNIFICANT, Comparator.CONTENT}:
+def _check_unordered(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:
+    """Report lines in any order where the comparator, or the file, has none."""
+    if not output["unordered"]:
+        return
+    if comparator not in {Comparator.ROUND, Comparator.SIGNIFICANT, Comparator.CONTENT}:
         wanted = "compare = content, significant or round"
         report.add(f"{where}.unordered", f"not used by {comparator}", wanted=wanted)
+    from nexapod_batch.compare.formats.reading import format_of_name, suffix_of  # noqa: PLC0415 - seldom
+    from nexapod_batch.compare.unordered import UNORDERED  # noqa: PLC0415
+
+    if format_of_name(output["path"]) not in UNORDERED and not output["normalize"]:
+        wanted = "a file of lines, rows or documents"
+        report.add(f"{where}.unordered", f"a .{suffix_of(output['path'])} file has no rows", wanted=wanted)
+
+
+#: Key -> what it is where it says nothing, and suffixes of files that it is for.
+_FOR_TABLES = {
+    "delimiter": (None, ("csv", "tsv")), "decimal": (".", ("csv", "tsv")), "comments": (None, ("csv", "tsv")),
+    "quoted_numbers": (False, ("csv", "tsv", "json", "jsonl", "ndjson")),
+}  # fmt: skip
+
+
+def _check_table(output: dict[str, Value], where: str, report: Report) -> None:
+    """Report how cells are read where the file has none."""
+    given = [key for key, (usual, _) in _FOR_TABLES.items() if output[key] != usual]
+    if not given:
+        return
     from nexapod_batch.compare.formats.reading import suffix_of  # noqa: PLC0415 - seldom
 
-    for key, usual in (("delimiter", None), ("decimal", ".")):
-        if output[key] != usual and suffix_of(output["path"]) not in {"csv", "tsv"}:
-            report.add(f"{where}.{key}", "only for CSV", got=output["path"], wanted="a file .csv or .tsv")
+    for key in given:
+        suffixes = _FOR_TABLES[key][1]
+        if suffix_of(output["path"]) not in suffixes:
+            kinds = "CSV and JSON" if "json" in suffixes else "CSV"
+            wanted = f"a file .{suffixes[0]} or .{', .'.join(suffixes[1:])}"
+            report.add(f"{where}.{key}", f"only for {kinds}", got=output["path"], wanted=wanted)
     if output["decimal"] == "," == output["delimiter"]:
         report.add(f"{where}.delimiter", "is the decimal mark too", got=",", wanted='another one, as delimiter = ";"')
 

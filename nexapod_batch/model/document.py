@@ -319,7 +319,7 @@ def _rule_document(rule: CompareRule) -> Document:
         document["integers"] = rule.integers
     if rule.ignore:
         document["ignore"] = list(rule.ignore)
-    for key in ("delimiter", "decimal", "unordered"):
+    for key in ("delimiter", "decimal", "comments", "quoted_numbers", "unordered"):
         if value := getattr(rule, key):
             document[key] = value
     if rule.normalize:
@@ -337,6 +337,8 @@ def _rule(document: Document) -> CompareRule:
         ignore=tuple(document.get("ignore", ())),
         delimiter=document.get("delimiter", ""),
         decimal=document.get("decimal", ""),
+        comments=document.get("comments", ""),
+        quoted_numbers=document.get("quoted_numbers", False),
         normalize=tuple(document.get("normalize", ())),
         unordered=document.get("unordered", False),
     )

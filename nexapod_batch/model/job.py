@@ -21,30 +21,10 @@ if TYPE_CHECKING:
     from nexapod_batch.model.publication import Publication
 
 __all__ = [
-    "MAX_TASKS",
-    "Agreement",
-    "Array",
-    "Checkpoint",
-    "Comparator",
-    "CompareRule",
-    "Container",
-    "Dependency",
-    "Domain",
-    "Elements",
-    "Input",
-    "Isolation",
-    "Job",
-    "NumericClass",
-    "Output",
-    "PolicyName",
-    "Program",
-    "QuorumPolicy",
-    "Resources",
-    "Schedule",
-    "TaskInputs",
-    "Tier",
-    "default_max_replicas",
-]
+    "MAX_TASKS", "Agreement", "Array", "Checkpoint", "Comparator", "CompareRule", "Container", "Dependency",
+    "Domain", "Elements", "Input", "Isolation", "Job", "NumericClass", "Output", "PolicyName", "Program",
+    "QuorumPolicy", "Resources", "Schedule", "TaskInputs", "Tier", "default_max_replicas",
+]  # fmt: skip
 
 #: The largest array that a descriptor may ask for.
 MAX_TASKS = 10_000_000
@@ -135,6 +115,8 @@ class CompareRule(NamedTuple):
     ignore: tuple[str, ...] = ()  # what of a file does not count: see `compare.ignoring`
     delimiter: str = ""  # of the cells of CSV; "" for the one that the first line shows
     decimal: str = ""  # "," where numbers in CSV have a decimal comma
+    comments: str = ""  # how lines of CSV begin that are no rows
+    quoted_numbers: bool = False  # whether what is in quotes, in CSV and JSON, is a number where it looks like one
     normalize: tuple[str, ...] = ()  # command that runs on the node on a copy: what it prints is compared in its place
     unordered: bool = False  # whether the lines of JSON Lines, or the rows of a table, may stand in any order
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rule_words"]
 
+_OF_TABLES = ("delimiter", "decimal", "comments", "quoted_numbers", "unordered")
+
 
 def rule_words(output: Mapping[str, Any]) -> str:
     """Return how an output is compared, as a descriptor has it, in one line."""
@@ -21,6 +23,5 @@ def rule_words(output: Mapping[str, Any]) -> str:
         words.append(f"ignore = {json.dumps(list(output['ignore']), ensure_ascii=False)}")
     if output.get("normalize"):
         words.append(f"normalize = {json.dumps(list(output['normalize']), ensure_ascii=False)}")
-    if output.get("unordered"):
-        words.append("unordered = true")
+    words += [f"{key} = {json.dumps(output[key])}" for key in _OF_TABLES if output.get(key)]
     return ", ".join(words)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import os
 import re
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +21,7 @@ from nexapod_batch.config.job.descriptor import parse
 from nexapod_batch.model.job import Agreement, Comparator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nexapod_batch.model.job import CompareRule
 
@@ -136,15 +138,68 @@ def fits_table(values: np.ndarray[Any, Any], date: str) -> bytes:
     return saved("a.fits", lambda path: fits.HDUList([fits.PrimaryHDU(), table]).writeto(path))
 
 
-def parquet(values: np.ndarray[Any, Any], date: str) -> bytes:
+def parquet(values: np.ndarray[Any, Any], date: str, names: Sequence[str | None] = ("a", None)) -> bytes:
     """Write Parquet in other row groups each day."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({"name": ["a", None], "x": values[:, 0], "n": [1, 2]}).replace_schema_metadata({"date": date})
+    table = pa.table({"name": list(names), "x": values[:, 0], "n": [len(str(name)) for name in names]}).replace_schema_metadata({"date": date})
     stream = io.BytesIO()
     pq.write_table(table, stream, row_group_size=1 if date[-1] == "2" else 10, compression="gzip" if date[-1] == "2" else "snappy")
     return stream.getvalue()
+
+
+def any_order(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write Parquet, on the second day the last row first."""
+    return parquet(values[::-1] if date[-1] == "2" else values, "2026-11-01", names=["b", "a"] if date[-1] == "2" else ["a", "b"])
+
+
+def sqlite(*, turned: bool) -> Callable[[np.ndarray[Any, Any], str], bytes]:
+    """Return what writes a database: pages of another size on the second day, and rows the other way round if asked."""
+
+    def write_values(values: np.ndarray[Any, Any], date: str) -> bytes:
+        later = date[-1] == "2"
+
+        def write(path: Path) -> None:
+            import sqlite3
+
+            rows = [("a", float(values[0, 0]), None), ("b", float(values[1, 1]), b"\x01")]
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                database.execute(f"PRAGMA page_size = {8192 if later else 1024}")
+                database.execute("CREATE TABLE run (name TEXT, energy REAL, state BLOB)")
+                if not turned:
+                    database.execute(f"ALTER TABLE run ADD COLUMN created TEXT DEFAULT '{date}'")
+                database.executemany("INSERT INTO run (name, energy, state) VALUES (?, ?, ?)", reversed(rows) if turned and later else rows)
+                database.execute(f"CREATE INDEX by_{'name' if later else 'energy'} ON run (name)")
+                database.commit()
+
+        return saved("a.db", write)
+
+    return write_values
+
+
+def zarr_zip(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write Zarr of version 2 by itself, and of version 3 with shards as a folder that is packed afterwards."""
+    import zarr
+    from zarr.core.sync import cleanup_resources
+
+    later = date[-1] == "2"
+
+    def write(path: Path) -> None:
+        folder = path.parent / "run.zarr"
+        group = zarr.open_group(folder, mode="w", zarr_format=3 if later else 2)
+        group.attrs["history"] = f"{date}: model"
+        shards, chunks = ((2, 4), (1, 2)) if later else (None, (2, 1))
+        group.create_array("T", shape=values.shape, dtype="f8", shards=shards, chunks=chunks)[:] = values
+        group.create_group("sub").create_array("psi", data=values[0] + 1j)
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(folder.rglob("*")):
+                archive.write(file, file.relative_to(path.parent if later else folder))
+
+    try:
+        return saved("a.zarr.zip", write)
+    finally:
+        cleanup_resources()  # its threads
 
 
 def png(values: np.ndarray[Any, Any], date: str) -> bytes:
@@ -170,7 +225,7 @@ def atoms(values: np.ndarray[Any, Any], kind: str) -> bytes:
         write(stream, found, format="cif")
     else:
         text = io.StringIO()
-        write(text, found, format="extxyz")
+        write(text, found, format=kind)
         return text.getvalue().encode()
     return stream.getvalue()
 
@@ -203,6 +258,28 @@ def lammps(values: np.ndarray[Any, Any], date: str) -> bytes:
     return "\n".join([*lines, f"Loop time of {date} on 4 procs for 3 steps", f"Total wall time: {date}", ""]).encode()
 
 
+def dump(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write a dump as LAMMPS does, its atoms as the threads have them."""
+    head = "ITEM: TIMESTEP\n100\nITEM: NUMBER OF ATOMS\n6\nITEM: BOX BOUNDS pp pp pp\n" + "0.0 9.0\n" * 3 + "ITEM: ATOMS id type x\n"
+    return in_any_order(head, [f"{number} 1 {value:.6g} \n" for number, value in enumerate(values.ravel(), 1)], date)
+
+
+def gro(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write as GROMACS does: C's `%5d%-5s%5s%5d%8.3f%8.3f%8.3f%8.4f%8.4f%8.4f`."""
+    lines = [
+        f"{1:5d}{'SOL':<5s}{name:>5s}{number:5d}" + "".join(f"{one:8.3f}" for one in values[1]) + "  0.1000 -0.2000 10.0000"
+        for number, name in enumerate(("OW", "HW1", "HW2"), 1)
+    ]
+    return "\n".join([f"Generated by trjconv {date} : Water t= 1.00000", "    3", *lines, "   1.86206   1.86206   1.86206", ""]).encode()
+
+
+def pdb(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write with ASE, behind a remark, and one more atom whose columns touch."""
+    last = "".join(f"{one:8.3f}" for one in (-100.0 * values[1, 1], 1000.0 * values[1, 0], -values[0, 0] * 100))
+    glued = f"HETATM99999  X   XYZ A9999    {last}  1.00  0.00           X  \n"
+    return f"REMARK  {date}\n".encode() + atoms(values, "proteindatabank") + glued.encode()
+
+
 def text(template: str) -> Callable[[np.ndarray[Any, Any], str], bytes]:
     """Return what fills date, first value and a table into a text."""
 
@@ -219,31 +296,42 @@ KINDS: dict[str, tuple[str, Callable[[np.ndarray[Any, Any], str], bytes]]] = {
     "a log that can never agree": ("a.log", text("{date}\n")),
     "CSV": ("a.csv", lambda values, date: ("x,y,z\n" + rows(values, '"%.15e"' if date == "never" else "%.15e", ",")).encode()),
     "CSV with a column of times": ("a.csv", text('name,seconds,"x"\na,{date},{x}\n')),
+    "CSV with units in its header": ("a.csv", text("name,elapsed [s],T (K)\na,{date},{x}\n")),
+    "CSV with comments": ("a.csv", text("# made {date}, it's \"new\nname,x\n  # {date}\na,{x}\n")),
+    "CSV with numbers in quotes": ("a.csv", text('name,"x"\n"a","{x}"\n"a ""b""",{x}\n')),
     "CSV with decimal commas": ("a.csv", lambda values, date: ("x;y;z\n" + rows(values, '"%.15e"' if date[-1] == "2" else "%.15e", ";").replace(".", ",")).encode()),
     "CSV whose rows come in any order": ("a.csv", lambda values, date: in_any_order("n,x\n", [f"{one:.15g},{one:.15e}\n" for one in values.ravel()], date)),
     "JSON": ("a.json", lambda values, date: json.dumps({"meta": {"date": date, "n": 3}, "x": values.tolist(), "s": [{"elapsed": date}]}).encode()),
+    "JSON with numbers in quotes": ("a.json", text('{{"x": ["{x}", "a"]}}')),
     "JSON Lines": ("a.jsonl", lambda values, date: "".join(json.dumps({"time": date, "x": row}) + "\n" for row in values.tolist()).encode()),
     "JSON Lines in any order": ("a.jsonl", lambda values, date: in_any_order("", [json.dumps({"x": one}) + "\n" for one in values.ravel()], date)),
     "a LAMMPS log": ("log.lammps", lammps),
+    "a LAMMPS dump, atoms in any order": ("a.dump", dump),
     "NumPy .npy": ("a.npy", npy),
     "records of NumPy": ("a.npy", records),
     "NumPy .npz": ("a.npz", npz),
     "HDF5": ("a.h5", hdf5),
     "NetCDF 4": ("a.nc", netcdf("NETCDF4")),
     "NetCDF 3": ("a.nc", netcdf("NETCDF3_CLASSIC")),
+    "Zarr, as `.zarr.zip`": ("a.zarr.zip", zarr_zip),
     "a FITS image": ("a.fits", fits_image),
     "a FITS table": ("a.fits", fits_table),
     "Parquet": ("a.parquet", parquet),
+    "Parquet whose rows come in any order": ("a.parquet", any_order),
+    "SQLite": ("a.db", sqlite(turned=False)),
+    "SQLite whose rows come in any order": ("a.db", sqlite(turned=True)),
     "an image (PNG, TIFF)": ("a.png", png),
     "packed text (gzip, bzip2, xz, zstd)": ("a.dat.gz", lambda values, date: gzip.compress(rows(values).encode(), int(date[-1]), mtime=int(date[-1]))),
     "extxyz": ("a.xyz", lambda values, _: atoms(values, "extxyz")),
     "CIF": ("a.cif", lambda values, date: f"_audit_creation_date {date}\n".encode() + atoms(values, "cif")),
+    "PDB": ("a.pdb", pdb),
     "XML, SVG, VTK": ("a.svg", xml),
     "Fortran list output": ("fort.7", as_fortran),
     "complex numbers": ("psi.txt", lambda values, _: (f"{complex(values[0, 0], values[1, 0])!r} [{values[0, 0]:.15f}{values[1, 2]:+.15f}j]\n").encode()),
     "numbers with units": ("a.txt", lambda values, _: f"took {values[0, 0]:.15f}ms, {values[1, 0]:.15f}% of {values[1, 1]:.15f}eV\n".encode()),
     "VCF": ("a.vcf", lambda values, date: f"##fileDate={date}\n##source=x{date}\n#CHROM\tPOS\n1\t{values[0, 0]:.3f}\n".encode()),
     "GROMACS .xvg": ("a.xvg", text('# This file was created {date}\n@ title "Energy"\n{table}')),
+    "GROMACS .gro": ("a.gro", gro),
     "a PDF": ("a.pdf", lambda values, date: b"%PDF-1.4\n\xff\n" + f"/CreationDate (D:{date})\n/ID [<{date}>]\n({values[0, 0]:.3f}) Tj\n".encode()),
 }  # fmt: skip
 
@@ -253,7 +341,7 @@ LINES = re.findall(r"^\| (?!my file|-)(.*?) \| (.*?) \| .*? \|$", PAGE.read_text
 
 def rule_of(cell: str, name: str = "a") -> CompareRule:
     """Return the rule that a cell of the page says, as a descriptor has it."""
-    keys = "\n".join(re.findall(r"`([a-z]+ = [^`]+)`", cell))
+    keys = "\n".join(re.findall(r"`([a-z_]+ = [^`]+)`", cell))
     parsed = parse(f'schema = 1\n[job]\ncommand = ["true"]\n[[outputs]]\npath = "{name}"\n{keys}\n[[outputs]]\npath = "b"\n', Path("/"))
     return parsed.job.outputs[0].rule
 

@@ -58,7 +58,7 @@ def test_one_plain_installation_serves_this_machine_slurm_and_ssh() -> None:
     wanted = {module for file in plain_files for module in imported(file)}
     ours = {"nexapod_batch", "nexapod_backends", "nexapod_client"}
     # Each is looked for, and done without.
-    optional = {"pyslurm", "spython", "numpy", "_sha2", "zstandard", "h5py", "pyarrow", "PIL", "tuf", "securesystemslib", "obstore"}
+    optional = {"pyslurm", "spython", "numpy", "_sha2", "zstandard", "h5py", "pyarrow", "zarr", "PIL", "tuf", "securesystemslib", "obstore"}
     optional.add("typing_extensions")  # for types alone
     assert wanted - set(sys.stdlib_module_names) - ours - optional <= brought
 

@@ -1,7 +1,8 @@
 """CSV: rows of cells, read as Python's `csv` does, in memory of about a row.
 
 The first token is the delimiter: a tab for .tsv, else the first of tab, semicolon and comma that the first line has. A
-quoted cell is text, also when it looks like a number. Blanks around a number do not count. Digits with an exponent
+quoted cell is text, also when it looks like a number, unless the rule has `quoted_numbers`. Lines that begin as its
+`comments` do are no rows, where no quote is open. Blanks around a number do not count. Digits with an exponent
 right behind a digit and a comma are text: they may be the fraction of `1,5e+00`.
 """
 
@@ -28,6 +29,7 @@ __all__ = ["read"]
 _EXPONENT = re.compile(rb",[0-9]+[eEdD]")
 _FRACTION = re.compile(rb"[0-9]+[eEdD][+-]?[0-9]+ *")
 _QUOTED = re.compile(rb'"((?:[^"]|"")*+)"')
+_UNIT = re.compile(r"\s*(?:\[[^\]]*\]|\([^)]*\))$")
 #: A cell without an end is no table, and must not fill the memory.
 _LONGEST_CELL = 1 << 20
 _BATCH = 1 << 14
@@ -101,7 +103,11 @@ class _Table:
         self._source, self._lines = source, _Lines(source)
         self._first = self._lines.many()
         self._comma = source.rule.decimal == ","
-        self._delimiter = source.rule.delimiter.encode() or delimiter or _delimiter(self._first.partition(b"\n")[0])
+        self._quoted = source.rule.quoted_numbers
+        self._comment = source.rule.comments.encode()
+        self._comments = re.compile(rb"^[ \t]*" + re.escape(self._comment) + rb"[^\n]*(?:\n|\Z)", re.MULTILINE)
+        first = self._rows_of(self._first).partition(b"\n")[0]
+        self._delimiter = source.rule.delimiter.encode() or delimiter or _delimiter(first)
         self._simple = re.compile(rb'(?:(?<=[\n%b])|\A)"[^"\n]*"(?=[\r\n%b]|\Z)' % (2 * (re.escape(self._delimiter),)))
 
     def batches(self) -> Iterator[list[Token] | Block]:
@@ -115,12 +121,20 @@ class _Table:
         lines = self._first
         while lines:
             for part in parts_of(lines):
-                if self._lines or not self._is_closed(part):
+                rows = self._rows_of(part)
+                if self._lines or not self._is_closed(rows):
                     self._lines.put_back(part)
                     yield from self._one_by_one()
-                else:
-                    yield from self._together(part)
+                elif rows:
+                    yield from self._together(rows)
             lines = self._lines.many()
+
+    def _rows_of(self, lines: bytes) -> bytes:
+        """Return lines without comments, as far as none of them stands in quotes that an earlier line opened."""
+        return self._comments.sub(b"", lines) if self._comment else lines
+
+    def _is_comment(self, line: bytes) -> bool:
+        return bool(self._comment) and line.lstrip(b" \t").startswith(self._comment)
 
     def _is_closed(self, lines: bytes) -> bool:
         """Say whether all quotes stand around a cell, and hold none."""
@@ -130,7 +144,7 @@ class _Table:
         self._lines.number += part.count(b"\n")
         part = part.replace(b"\r\n", b"\n")
         lines = part.rstrip(b"\n")
-        if lines and self._comma:
+        if lines and (self._comma or self._quoted):
             yield self._tokens(lines)
         elif lines:
             yield Block(lines, Layout(self._delimiter, cells=True), self._tokens, self._word)
@@ -156,6 +170,8 @@ class _Table:
     def _row(self, line: bytes) -> list[Token]:
         if b'"' in line:
             row = _quoted_row(self._source, line, self._lines, self._delimiter)
+            if self._quoted and not self._comma:
+                row = [_without_quotes(cell) for cell in row]
         else:
             text = line.removesuffix(b"\n").removesuffix(b"\r")
             row = _plain_row(text, self._delimiter) if text else []
@@ -165,7 +181,10 @@ class _Table:
         """Yield the rows that were put back, and those that a quote joins to them."""
         batch: list[Token] = []
         while self._lines:
-            batch += self._row(next(self._lines))
+            line = next(self._lines)
+            if self._is_comment(line):
+                continue
+            batch += self._row(line)
             batch.append(b"\n")
             if len(batch) > _BATCH:
                 yield batch
@@ -176,10 +195,26 @@ class _Table:
         """Yield all rows but for the columns of these names, which the first row has."""
         left_out: frozenset[int] | None = None
         for line in self._lines:
+            if self._is_comment(line):
+                continue
             row = self._row(line)
             if left_out is None:
-                left_out = frozenset(at for at, cell in enumerate(row) if _text_of(cell).strip() in ignored)
+                left_out = frozenset(at for at, cell in enumerate(row) if _is_named(_text_of(cell), ignored))
             yield [*(cell for at, cell in enumerate(row) if at not in left_out), b"\n"]
+
+
+def _is_named(head: str, ignored: frozenset[str]) -> bool:
+    """Say whether the head of a column is one of these names, behind which its unit may stand: `time [s]`, `T (K)`."""
+    name = head.strip()
+    return name in ignored or _UNIT.sub("", name) in ignored
+
+
+def _without_quotes(cell: Token) -> Token:
+    """Return a cell whose quotes say nothing: a number where it looks like one."""
+    if not isinstance(cell, bytes) or cell[:1] != b'"':
+        return cell
+    token = cell[1:-1].strip(b" ")
+    return cell if value_of(token) is None else token
 
 
 def _with_comma(cell: Token) -> Token:

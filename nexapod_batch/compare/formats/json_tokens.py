@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare.ignoring import ELEMENT, json_paths
+from nexapod_batch.compare.numbers import value_of
 from nexapod_batch.compare.stream import CHUNK
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class _Builder:
         self._want = "a value"
         self._seen = False
         self._ignored = json_paths(source.rule.ignore)
+        self._quoted = source.rule.quoted_numbers
 
     def drain(self) -> list[bytes]:
         """Return what is ready and forget it."""
@@ -172,7 +174,12 @@ class _Builder:
 
     def _value(self, token: bytes, line: int) -> None:
         self._need(token not in (b"}", b"]", b",", b":") and (bool(self._stack) or self._more()), token, line)
-        self._put(_string(token, self._source, line) if token[:1] == b'"' else _number(token))
+        if token[:1] != b'"':
+            self._put(_number(token))
+        elif self._quoted and value_of(token[1:-1]) is not None:
+            self._put(token[1:-1])
+        else:
+            self._put(_string(token, self._source, line))
         self._ended()
 
     def _need(self, good: bool, token: bytes, line: int) -> None:

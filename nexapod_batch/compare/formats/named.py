@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.compare.numbers import Batch, Token
 
-__all__ = ["Parts", "is_ignored", "part", "shown", "text"]
+__all__ = ["Parts", "Rows", "is_ignored", "is_part", "part", "shown", "text"]
 
 
 def part(name: str, shape: Sequence[int] | None = None, **more: object) -> Token:
@@ -34,12 +34,17 @@ def text(value: str) -> Token:
 
 def shown(token: Token) -> str | None:
     """Return the beginning of a part in words, as `pressure, shape [3, 4]`; None for any other token."""
-    if not isinstance(token, bytes) or token[:1] != b"@":
+    if not isinstance(token, bytes) or not is_part(token):
         return None
     document = json.loads(token[1:])
     words = [str(document.pop("name"))]
     words += [f"{key} {value}" for key, value in sorted(document.items()) if value not in ([], None)]
     return ", ".join(words)
+
+
+def is_part(token: Token) -> bool:
+    """Say whether a token of a file of named parts is the beginning of one."""
+    return isinstance(token, bytes) and token[:1] == b"@"
 
 
 def is_ignored(ignored: frozenset[str], *names: str) -> bool:
@@ -61,7 +66,7 @@ class Parts:
             self._count += len(batch)
             return
         for token in batch:
-            if isinstance(token, bytes) and token[:1] == b"@":
+            if isinstance(token, bytes) and is_part(token):
                 begun = json.loads(token[1:])
                 self._name, self._shape, self._count = str(begun["name"]), begun.get("shape", []), 0
             else:
@@ -80,3 +85,33 @@ class Parts:
             rest, at = divmod(rest, max(1, size))
             index.append(at)
         return f"{self._name}, index ({', '.join(map(str, reversed(index)))})"
+
+
+class Rows:
+    """A place in a table of a file that has several, as `energies:value, row 3`."""
+
+    def __init__(self) -> None:
+        """Start before the first table."""
+        self._name, self._row, self._column = "", 1, 0
+        self._columns: list[str] = []
+
+    def passed(self, batch: Batch) -> None:
+        """Move behind these tokens."""
+        for token in batch:
+            if isinstance(token, bytes) and is_part(token):
+                begun = json.loads(token[1:])
+                self._name, self._columns = str(begun["name"]), begun.get("columns", [])
+                self._row, self._column = 1, 0
+            elif token == b"\n":
+                self._row, self._column = self._row + 1, 0
+            else:
+                self._column += 1
+
+    def __str__(self) -> str:
+        """Return the table with the column, and the row."""
+        if not self._name:
+            return "the beginning"
+        if not self._columns:
+            return self._name
+        column = f":{self._columns[self._column]}" if self._column < len(self._columns) else ""
+        return f"{self._name}{column}, row {self._row}"

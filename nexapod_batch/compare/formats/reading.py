@@ -9,11 +9,13 @@ when these are equal. In CSV, JSON and .npy, text is quoted as a JSON string, so
 from __future__ import annotations
 
 import codecs
+import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.compare.blocks import Block
-from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, netcdf3, npy, npz, text
+from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, netcdf3, npy, npz, pdb, text
 from nexapod_batch.compare.formats.foreign.reader import read_as
+from nexapod_batch.compare.formats.named import Rows
 from nexapod_batch.compare.ignoring import patterns
 from nexapod_batch.compare.unpacking import inner_name, is_packed, unpacked
 
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.numbers import Batch
     from nexapod_batch.compare.stream import Source
 
-__all__ = ["BINARY", "FORMATS", "LINES_BY_PATTERN", "Format", "Place", "Reading", "as_plain_text", "suffix_of"]
+__all__ = [
+    "BINARY", "FORMATS", "LINES_BY_PATTERN", "Format", "Place", "Reading", "as_plain_text", "format_of_name",
+    "suffix_of",
+]  # fmt: skip
 
 
 class Place(Protocol):
@@ -46,6 +51,8 @@ class Format(NamedTuple):
 
 _TEXT = Format("text", frozenset(), (), text.read)
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+_ZARR = Format("zarr", frozenset({"zarr"}), (), read_as("zarr_zip", "Zarr in a ZIP file"))
+_sqlite = read_as("sqlite", "a database of SQLite", Rows)
 _hdf5 = read_as("hdf5", "an HDF5 or NetCDF 4 file")
 #: Every format but plain text, which everything else is.
 FORMATS = (
@@ -55,18 +62,23 @@ FORMATS = (
     Format("netcdf", frozenset(), netcdf3.MAGICS, netcdf3.read),
     Format("hdf5", frozenset({"h5", "hdf5", "he5", "nc", "nc4"}), (b"\x89HDF\r\n\x1a\n",), _hdf5),
     Format("parquet", frozenset({"parquet"}), (b"PAR1",), read_as("parquet", "a Parquet file")),
+    Format("sqlite", frozenset({"sqlite", "sqlite3"}), (b"SQLite format 3\0",), _sqlite),
     Format("image", frozenset({"png", "tif", "tiff", "jpg", "jpeg", "gif"}), _IMAGES, read_as("image", "an image")),
     Format("json", frozenset({"json", "jsonl", "ndjson"}), (), json_tokens.read),
     Format("xml", frozenset({"xml", "svg", "vtu", "vtp", "vti", "cml", "xmf", "xdmf", "dae"}), (), text.read_marked),
     Format("free", frozenset({"xyz", "extxyz", "cif", "mcif"}), (), text.read_free),
+    Format("pdb", frozenset({"pdb", "ent"}), (), pdb.read),
     Format("csv", frozenset({"csv", "tsv"}), (), csv_rows.read),
 )
 
 
 #: Formats whose bytes nobody can read.
-BINARY = frozenset({"npy", "npz", "fits", "netcdf", "hdf5", "parquet", "image"})
+BINARY = frozenset({"npy", "npz", "fits", "netcdf", "hdf5", "parquet", "sqlite", "zarr", "image"})
 #: Formats in which an entry of `ignore` without slashes is a regular expression for lines, too.
-LINES_BY_PATTERN = frozenset({"text", "xml", "free"})
+LINES_BY_PATTERN = frozenset({"text", "xml", "free", "pdb"})
+
+
+_ZIPPED = re.compile(r"\.zarr\.zip$", re.IGNORECASE)
 
 
 class Reading:
@@ -118,12 +130,19 @@ def as_plain_text(source: Source) -> bool:
 
 
 def suffix_of(name: str) -> str:
-    """Return what stands behind the last point of a name, in lower case; `csv` of `a.csv.gz` as well."""
-    _, point, suffix = inner_name(name).rpartition(".")
+    """Return the end of a name, in lower case and without its point; `csv` of `a.csv.gz`, `zarr` of `a.zarr.zip`."""
+    _, point, suffix = _ZIPPED.sub(".zarr", inner_name(name)).rpartition(".")
     return suffix.lower() if point else ""
 
 
+def format_of_name(name: str) -> str:
+    """Return the name of the format that a file of this name has, unless its first bytes say another one."""
+    return _format(b"", suffix_of(name)).name
+
+
 def _format(head: bytes, suffix: str) -> Format:
+    if suffix == "zarr":  # it begins as .npz does
+        return _ZARR
     for file_format in FORMATS:
         if head.startswith(file_format.magic):
             return file_format

@@ -19,6 +19,9 @@ __all__ = ["other_outputs", "rule_of"]
 
 _DESCRIPTOR = 'schema = 1\n[job]\ncommand = ["true"]\n[[outputs]]\npath = "{path}"\n[[outputs]]\npath = "other"\n'
 
+#: Keys that say how a table is read.
+_OF_TABLES = ("unordered", "delimiter", "decimal", "comments", "quoted_numbers")
+
 
 def rule_of(words: Sequence[str], name: str, path: str = "a") -> CompareRule:
     """Return the rule that `words` (`compare=allclose`) make for an output whose name ends as that of `path`.
@@ -76,7 +79,7 @@ def _other_rule(output: Output, given: Mapping[str, object], ignore: Sequence[st
             what = f"output {output.path} is compared by what a command prints, which only its node can run"
             raise UsageError(what, wanted="--compare, or --output for others")
         own = {"compare": rule.comparator.value, "digits": rule.digits, "rtol": rule.rtol, "atol": rule.atol}
-        own |= {name: getattr(rule, name) or None for name in ("unordered", "delimiter", "decimal")}
+        own |= {name: getattr(rule, name) or None for name in _OF_TABLES}
         own["integers"] = None if rule.integers == "exact" else rule.integers
         if rule.delimiter == "\t":
             own["delimiter"] = "tab"

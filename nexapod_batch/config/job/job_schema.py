@@ -214,7 +214,7 @@ _OUTPUT = Table(
             shown="nothing",
         ),
         "unordered": Key(
-            Flag(), "Lines of text, rows of CSV and documents of JSON Lines may stand in any order.", default=False
+            Flag(), "Lines of text, rows of tables and documents of JSON Lines may stand in any order.", default=False
         ),
         "delimiter": Key(
             Text("one character, or tab", pattern=r"tab|[^\w\s\"'.+-]"),
@@ -222,6 +222,14 @@ _OUTPUT = Table(
             shown="as the first line has it",
         ),
         "decimal": Key(Choice([".", ","]), "The decimal mark of numbers in CSV.", "."),
+        "comments": Key(
+            Text("one to eight characters without blanks, quotes or digits", pattern=r"[^\w\s\"'.+-]{1,8}"),
+            "How lines of CSV begin that are no rows.",
+            shown="all lines are rows",
+        ),
+        "quoted_numbers": Key(
+            Flag(), "What is in quotes, in CSV and JSON, is a number where it looks like one.", default=False
+        ),
         "normalize": Key(
             ListOf(Text("a string without NUL", min_length=0, max_length=65_536, multiline=True), 0, 1_000),
             "Command and arguments that run on the node, without network, on a copy of the file, which is its stdin "

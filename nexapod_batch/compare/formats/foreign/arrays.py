@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from nexapod_batch.compare.formats.named import text
+from nexapod_batch.compare.formats.named import part, text
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator, Sequence
 
+    from nexapod_batch.compare.formats.foreign.frames import Sent
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["fields_of", "numbers", "tokens"]
+__all__ = ["Budget", "Chunked", "blocks", "fields_of", "numbers", "parts_of", "tokens"]
+
+#: Bytes that are read at once, where chunks do not make them more, and bytes of the largest chunk.
+_BLOCK, _LARGEST = 4 << 20, 256 << 20
+#: Bytes that may come out of a file, however small it is, and times its own size where that is more.
+_MOST, _TIMES = 64 << 30, 1_000
 
 #: kind and bytes of a dtype -> code of `array`
 _CODES = {
@@ -55,3 +62,76 @@ def _token(value: object) -> Token:
 def fields_of(dtype: np.dtype[Any]) -> list[str]:
     """Return the names of the values of a record; empty for what is none."""
     return list(dtype.names or ())
+
+
+class Chunked(Protocol):
+    """An array in a file, which is read by slices."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its size along each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return the kind of its values."""
+        ...
+
+
+class Budget:
+    """What may come out of a file: values that were never written take no room in it, and as long to read."""
+
+    def __init__(self, size: int) -> None:
+        """Take the bytes of the file."""
+        self._left = max(_MOST, _TIMES * size)
+
+    def take(self, name: str, shape: Sequence[int], itemsize: int) -> None:
+        """Count an array.
+
+        Raises:
+            ValueError: There is more in the file than may be.
+
+        """
+        self._left -= prod(shape) * max(1, itemsize)
+        if self._left < 0:
+            raise ValueError(f"{name}, shape {list(shape)}: larger than what such a file may hold")
+
+
+def parts_of(name: str, values: np.ndarray[Any, Any]) -> Iterator[Sent]:
+    """Yield the values of an array; a record goes field by field."""
+    fields = fields_of(values.dtype)
+    for field in fields:
+        yield [part(f"{name}.{field}", values.shape)]
+        yield from parts_of(f"{name}.{field}", values[field])
+    if not fields:
+        found = numbers(values)
+        yield tokens(values) if found is None else found
+
+
+def blocks(dataset: Chunked, chunks: tuple[int, ...] | None) -> Iterator[tuple[slice | int, ...]]:
+    """Yield slices that cover a dataset in C order, each of about a block.
+
+    Raises:
+        ValueError: A chunk, which is always read as a whole, is too large.
+
+    """
+    shape = dataset.shape
+    if 0 in shape:
+        return
+    if not shape:
+        yield ()
+        return
+    width = max(1, dataset.dtype.itemsize)
+    chunks = chunks or (1,) * len(shape)
+    if prod(chunks) * width > _LARGEST:
+        raise ValueError(f"chunks of more than {_LARGEST} bytes")
+    axis = 0  # the first along which a slice of one index is no more than a block
+    while axis < len(shape) - 1 and prod(shape[axis + 1 :]) * width > _BLOCK:
+        axis += 1
+    row = prod(shape[axis + 1 :]) * width
+    step = max(1, _BLOCK // row)
+    if chunks[axis] * row <= _LARGEST // 4:
+        step = -(-step // chunks[axis]) * chunks[axis]
+    for index in np.ndindex(*shape[:axis]):
+        for start in range(0, shape[axis], step):
+            yield (*map(int, index), slice(start, min(start + step, shape[axis])))

@@ -7,12 +7,13 @@ count.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
-from nexapod_batch.compare.formats.foreign.arrays import fields_of, numbers, tokens
+from nexapod_batch.compare.formats.foreign.arrays import Budget, blocks, fields_of, parts_of
 from nexapod_batch.compare.formats.named import is_ignored, part, text
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["batches"]
 
-#: Bytes that are read at once, where chunks do not make them more, and bytes of the largest chunk.
-_BLOCK, _LARGEST = 4 << 20, 256 << 20
 _MOST_OBJECTS = 1_000_000
 #: Attributes by which NetCDF 4 keeps its own books.
 _BOOKKEEPING = frozenset({"_NCProperties", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"})
@@ -36,6 +35,7 @@ def batches(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
         ValueError: Data lie in other files, or there is too much of something.
 
     """
+    budget = Budget(Path(path).stat().st_size)
     with h5py.File(path, "r") as file:
         yield from _attributes("", file, ignored)
         waiting: list[tuple[str, h5py.Group]] = [("", file)]
@@ -61,6 +61,7 @@ def batches(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
                     waiting.append((inner, found))
                 elif isinstance(found, h5py.Dataset):
                     yield from _attributes(inner, found, ignored)
+                    budget.take(inner, found.shape or (), found.dtype.itemsize)
                     yield from _dataset(inner, found)
 
 
@@ -89,18 +90,7 @@ def _attributes(name: str, owner: h5py.HLObject, ignored: frozenset[str]) -> Ite
             continue
         values = np.asarray(value)
         yield [part(f"{name}:{key}", values.shape)]
-        yield from _values(f"{name}:{key}", values)
-
-
-def _values(name: str, values: np.ndarray[Any, Any]) -> Iterator[Sent]:
-    """Yield an array; a record goes field by field."""
-    fields = fields_of(values.dtype)
-    for field in fields:
-        yield [part(f"{name}.{field}", values.shape)]
-        yield from _values(f"{name}.{field}", values[field])
-    if not fields:
-        found = numbers(values)
-        yield tokens(values) if found is None else found
+        yield from parts_of(f"{name}:{key}", values)
 
 
 def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Sent]:
@@ -114,34 +104,10 @@ def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Sent]:
     if h5py.check_ref_dtype(dataset.dtype) is not None:
         return  # addresses in this very file
     if not fields_of(dataset.dtype):
-        for block in _blocks(dataset):
-            yield from _values(name, np.asarray(dataset[block]))
+        for block in blocks(dataset, dataset.chunks):
+            yield from parts_of(name, np.asarray(dataset[block]))
         return
     for field in fields_of(dataset.dtype):
         yield [part(f"{name}.{field}", dataset.shape)]
-        for block in _blocks(dataset):
-            yield from _values(f"{name}.{field}", np.asarray(dataset[block][field]))
-
-
-def _blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice | int, ...]]:
-    """Yield slices that cover a dataset in C order, each of about a block."""
-    shape = dataset.shape
-    if 0 in shape:
-        return
-    if not shape:
-        yield ()
-        return
-    width = max(1, dataset.dtype.itemsize)
-    chunks = dataset.chunks or (1,) * len(shape)
-    if int(np.prod(chunks, dtype=object)) * width > _LARGEST:
-        raise ValueError(f"chunks of more than {_LARGEST} bytes")
-    axis = 0  # the first along which a slice of one index is no more than a block
-    while axis < len(shape) - 1 and int(np.prod(shape[axis + 1 :], dtype=object)) * width > _BLOCK:
-        axis += 1
-    row = int(np.prod(shape[axis + 1 :], dtype=object)) * width
-    step = max(1, _BLOCK // row)
-    if chunks[axis] * row <= _LARGEST // 4:
-        step = -(-step // chunks[axis]) * chunks[axis]
-    for index in np.ndindex(*shape[:axis]):
-        for start in range(0, shape[axis], step):
-            yield (*map(int, index), slice(start, min(start + step, shape[axis])))
+        for block in blocks(dataset, dataset.chunks):
+            yield from parts_of(f"{name}.{field}", np.asarray(dataset[block][field]))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.formats.foreign.frames import Sent
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["batches"]
+__all__ = ["batches", "rows"]
 
 _ROWS = 1 << 15
 _LONGEST_FOOTER = 64 << 20
@@ -27,17 +27,34 @@ _LONGEST_FOOTER = 64 << 20
 
 def batches(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
     """Yield each column."""
-    pa.set_cpu_count(1)
-    file = pq.ParquetFile(
-        path, thrift_string_size_limit=_LONGEST_FOOTER, thrift_container_size_limit=1 << 20, memory_map=False,
-        page_checksum_verification=False,
-    )  # fmt: skip
+    file = _opened(path)
     for number, field in enumerate(file.schema_arrow):
         if is_ignored(ignored, field.name):
             continue
         yield [part(field.name, [file.metadata.num_rows], column=number)]
         for batch in file.iter_batches(batch_size=_ROWS, columns=[field.name], use_threads=False):
             yield _column(batch.column(0))
+
+
+def rows(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
+    """Yield each row, its values in the order of the columns, with a line end behind it."""
+    file = _opened(path)
+    names = [field.name for field in file.schema_arrow if not is_ignored(ignored, field.name)]
+    yield [part("rows", columns=names)]
+    for batch in file.iter_batches(batch_size=_ROWS, columns=names, use_threads=False):
+        tokens: list[Token] = []
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            tokens += map(_token, row)
+            tokens.append(b"\n")
+        yield tokens
+
+
+def _opened(path: str) -> pq.ParquetFile:
+    pa.set_cpu_count(1)
+    return pq.ParquetFile(
+        path, thrift_string_size_limit=_LONGEST_FOOTER, thrift_container_size_limit=1 << 20, memory_map=False,
+        page_checksum_verification=False,
+    )  # fmt: skip
 
 
 def _column(values: pa.Array) -> Sent:

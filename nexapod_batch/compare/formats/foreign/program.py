@@ -19,7 +19,7 @@ _SPACE, _SECONDS = 6 << 30, 4 * 3600
 
 def main(argv: list[str]) -> int:
     """Send everything, or why it cannot be read."""
-    kind, *ignored = argv
+    kind, how, *ignored = argv
     for limit, value in ((resource.RLIMIT_AS, _SPACE), (resource.RLIMIT_CPU, _SECONDS), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(limit, (value, value))
     out = sys.stdout.buffer
@@ -30,7 +30,8 @@ def main(argv: list[str]) -> int:
         out.flush()
         return 0
     try:
-        for batch in module.batches(FILE, names(ignored)):
+        read = getattr(module, how, module.batches)  # rows, where they may stand in any order and are columns otherwise
+        for batch in read(FILE, names(ignored)):
             send_batch(out, batch)
     except BrokenPipeError:
         return 0  # whoever compares has seen enough

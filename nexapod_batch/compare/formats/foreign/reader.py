@@ -13,7 +13,7 @@ import msgspec
 
 from nexapod_batch import interpreter
 from nexapod_batch.compare.formats.foreign.frames import MOST, NUMBERS
-from nexapod_batch.compare.formats.named import Parts
+from nexapod_batch.compare.formats.named import Parts, Rows
 from nexapod_batch.compare.unpacking import missing_reader
 
 if TYPE_CHECKING:
@@ -28,17 +28,20 @@ __all__ = ["read_as"]
 _PIPE = 1 << 20
 
 
-def read_as(kind: str, wanted: str) -> Callable[[Source, str], tuple[Parts, Iterator[Batch]]]:
+def read_as(
+    kind: str, wanted: str, place: type[Parts | Rows] = Parts
+) -> Callable[[Source, str], tuple[Parts | Rows, Iterator[Batch]]]:
     """Return what reads files of a kind, by the module of that name; `wanted` says what they are, for people."""
 
-    def read(source: Source, suffix: str) -> tuple[Parts, Iterator[Batch]]:  # noqa: ARG001
-        return Parts(), _batches(source, kind, wanted)
+    def read(source: Source, suffix: str) -> tuple[Parts | Rows, Iterator[Batch]]:  # noqa: ARG001
+        return place(), _batches(source, kind, wanted)
 
     return read
 
 
 def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch]:
-    argv = interpreter.module("nexapod_batch.compare.formats.foreign.program", kind, *sorted(source.rule.ignore))
+    how = "rows" if source.rule.unordered else "batches"
+    argv = interpreter.module("nexapod_batch.compare.formats.foreign.program", kind, how, *sorted(source.rule.ignore))
     with source.file() as file:
         process = subprocess.Popen(
             argv, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=interpreter.FOLDER,
