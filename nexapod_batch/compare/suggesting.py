@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from nexapod_batch.compare.figures import DATES, Figures, measured
 from nexapod_batch.compare.formats.reading import suffix_of
 from nexapod_batch.compare.ignoring import patterns
+from nexapod_batch.compare.numbers import value_of
 from nexapod_batch.compare.registry import first_difference
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.unordered import UNORDERED
@@ -34,7 +35,9 @@ _IDLE = re.compile(
     r"date|time|elapsed|wall|seconds|cpu|host|user|creat|generat|histor|modified|version|path|pid|uuid|cwd|command",
     re.IGNORECASE,
 )
-_LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row \d+, column (\d+)"), re.compile(r"(.*?):?([^:/]+)$")
+_LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row (\d+), column (\d+)"), re.compile(r"(.*?):?([^:/]+)$")
+#: How lines of CSV begin that many readers take for comments.
+_COMMENT = re.compile(r"\s*[#%!]")
 #: What stands behind the name of a part.
 _PLACE = re.compile(r", (?:header|index .*|row \d+)$")
 _LEAST_DIGITS = 3
@@ -62,9 +65,8 @@ def suggested(
 def _suggested(
     left: Callable[[], BinaryIO], right: Callable[[], BinaryIO], name: str, rule: CompareRule
 ) -> CompareRule | None:
-    ignore = list(rule.ignore)
-    while len(ignore) <= _MOST_IGNORED:
-        base = rule._replace(ignore=tuple(ignore))
+    base = rule
+    while len(base.ignore) <= _MOST_IGNORED:
         with left() as one, right() as other:
             figures = measured(Source(one, name, base), Source(other, name, base))
         for candidate in _candidates(figures, base):
@@ -73,11 +75,28 @@ def _suggested(
                 return candidate
         loose = base._replace(comparator=Comparator.ALLCLOSE, digits=None, rtol=_NOISE, atol=0.0)
         difference = _differ(left, right, name, loose)
-        entry = None if difference is None else _entry(left, difference, figures.format, base)
-        if entry is None or entry in ignore:
+        wider = None if difference is None else _wider(left, difference, figures.format, base)
+        if wider is None:
             return _in_any_order(left, right, name, base) if figures.format in UNORDERED else None
-        ignore.append(entry)
+        base = wider
     return None
+
+
+def _wider(left: Callable[[], BinaryIO], difference: Difference, kind: str, rule: CompareRule) -> CompareRule | None:
+    """Return a rule that leaves out a difference, or reads it as numbers; None where it is no idle one."""
+    if kind in {"csv", "json"} and not rule.quoted_numbers and _are_quoted_numbers(difference):
+        return rule._replace(quoted_numbers=True)
+    entry = _entry(left, difference, kind, rule)
+    if entry is None or entry in rule.ignore:
+        return None
+    return rule._replace(ignore=(*rule.ignore, entry))
+
+
+def _are_quoted_numbers(difference: Difference) -> bool:
+    """Say whether both sides are numbers, and one of them at least in quotes."""
+    sides = (difference.left, difference.right)
+    numbers = [value_of(side.strip('"').strip().encode()) is not None for side in sides]
+    return all(numbers) and any(side.startswith('"') for side in sides)
 
 
 def _in_any_order(
@@ -132,7 +151,12 @@ def _entry(left: Callable[[], BinaryIO], difference: Difference, kind: str, rule
         path = re.sub(r"\[\d+\]", "[*]", where)
         return path if _is_idle(path.rpartition(".")[2], texts) else None
     if kind == "csv" and (row := _ROW.match(where)):
-        return _column(_lines(left, difference.name, rule), int(row[1]), texts)
+        number, column = int(row[1]), int(row[2])
+        line = next(islice(_lines(left, difference.name, rule), number - 1, None), "")
+        if _COMMENT.match(line):
+            begin = _pattern(iter([line]), 1, texts)
+            return begin and f"/{begin}/"
+        return _column(_lines(left, difference.name, rule), column, texts)
     if line := _LINE.match(where):
         return _pattern(_lines(left, difference.name, rule), int(line[1]), texts)
     part = _PART.fullmatch(_PLACE.sub("", where))

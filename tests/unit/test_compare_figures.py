@@ -21,10 +21,10 @@ def compared(name: str, left: bytes, right: bytes, rule: CompareRule | None = No
     return told(partial(io.BytesIO, left), partial(io.BytesIO, right), name, rule or CompareRule())
 
 
-def rule_of(text: str) -> CompareRule:
+def rule_of(text: str, name: str = "a") -> CompareRule:
     """Return the rule of a line for a descriptor."""
     keys = "\n".join(part.replace("\0", ", ") for part in _split(text))
-    parsed = parse(f'schema = 1\n[job]\ncommand = ["true"]\n[[outputs]]\npath = "a"\n{keys}\n', Path("/"))
+    parsed = parse(f'schema = 1\n[job]\ncommand = ["true"]\n[[outputs]]\npath = "{name}"\n{keys}\n', Path("/"))
     return parsed.job.outputs[0].rule
 
 
@@ -45,7 +45,7 @@ def test_the_rule_that_is_told_would_do(kind: str) -> None:
     found = compared(name, one, other)
     if found["agree"]:
         return
-    rule = rule_of(found["would_agree"])
+    rule = rule_of(found["would_agree"], name)
     assert agree(name, one, other, rule)
     assert not agree(name, one, write(VALUES + 2, "2026-11-01"), rule)
     assert all(line.isprintable() for line in lines(found))
