@@ -152,9 +152,9 @@ def _entry(left: Callable[[], BinaryIO], difference: Difference, kind: str, rule
         return path if _is_idle(path.rpartition(".")[2], texts) else None
     if kind == "csv" and (row := _ROW.match(where)):
         number, column = int(row[1]), int(row[2])
-        line = next(islice(_lines(left, difference.name, rule), number - 1, None), "")
-        if _COMMENT.match(line):
-            begin = _pattern(iter([line]), 1, texts)
+        text = next(islice(_lines(left, difference.name, rule), number - 1, None), "")
+        if _COMMENT.match(text):
+            begin = _pattern(iter([text]), 1, texts)
             return begin and f"/{begin}/"
         return _column(_lines(left, difference.name, rule), column, texts)
     if line := _LINE.match(where):
