@@ -74,6 +74,8 @@ def test_the_node_fetches_once(home: Home, web: WebServer, authority: Authority)
     assert [file.name for file in cache(home)] == [DIGEST]
     assert not (home.path / "inputs" / DIGEST).exists()
     assert home.call("verify", 1).code == 0
+    told = [replica["reason"] for replica in home.json("show", 1)["tasks"][0]["replicas"]]
+    assert sorted(told) == ["fetched by the node: 0 of its inputs now, 1 before", "fetched by the node: 1 of its inputs now, 0 before"]
 
 
 def test_an_edited_file_is_fetched_again(home: Home, web: WebServer, authority: Authority) -> None:

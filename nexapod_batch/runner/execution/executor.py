@@ -342,15 +342,18 @@ class Executor:
         """Return why the current replica must not be started."""
         return self._orders.before_start(*self._current)
 
-    def stage(self, replica: Replica) -> None:
-        """Put the inputs of a replica into its work folder; errors as of `stage_inputs` and `stage_with_fetched`."""
+    def stage(self, replica: Replica) -> str:
+        """Put the inputs of a replica into its work folder; return what of them the node fetched.
+
+        Errors as of `stage_inputs` and `stage_with_fetched`.
+        """
         paths = replica.launch.bundle.input_paths
         if self._node.fetching is None:
             stage_inputs(replica.inputs, replica.values, paths, replica.root)
-            return
+            return ""
         from nexapod_batch.runner.execution.fetched_inputs import stage_with_fetched  # noqa: PLC0415 - at few sites
 
-        stage_with_fetched(replica, self._node.fetching, self)
+        return stage_with_fetched(replica, self._node.fetching, self)
 
     def execute(self, replica: Replica) -> Result:
         """Run the command of a replica to the end of everything that it started; errors as of `Commands.execute`."""

@@ -49,8 +49,10 @@ _NETWORK = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file
 _LOGINS = ("AWS_", "NETRC", "HOME")
 
 
-def stage_with_fetched(replica: Replica, fetching: Fetching, supervisor: Supervisor) -> None:
+def stage_with_fetched(replica: Replica, fetching: Fetching, supervisor: Supervisor) -> str:
     """Put the inputs of a replica into its work folder, and fetch those that the node is to fetch.
+
+    Return what the node fetched, now or before, in a few words; "" for nothing.
 
     Raises:
         FetchError: One of them cannot be fetched here.
@@ -60,18 +62,27 @@ def stage_with_fetched(replica: Replica, fetching: Fetching, supervisor: Supervi
 
     """
     bundle = replica.launch.bundle
-    brought = []
+    brought, kept, fetched = [], 0, 0
     for job_input in replica.inputs:
         if os.path.dirname(bundle.input_paths[job_input.sha256]) != fetching.folder:
             brought.append(job_input)
             continue
         placed = job_input._replace(target=expand(job_input.target, replica.values))
-        _stage(placed, Path(replica.root, placed.target), fetching, supervisor, foreign=bundle.foreign)
+        if _stage(placed, Path(replica.root, placed.target), fetching, supervisor, foreign=bundle.foreign):
+            fetched += 1
+        else:
+            kept += 1
     stage_inputs(tuple(brought), replica.values, bundle.input_paths, replica.root)
+    if not kept + fetched:
+        return ""
+    return f"{fetched} of its inputs now, {kept} before"
 
 
-def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Supervisor, *, foreign: bool) -> None:
-    """Put an input, with a URL as its source, into a work folder; fetched where it is not kept as it should be."""
+def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Supervisor, *, foreign: bool) -> bool:
+    """Put an input, with a URL as its source, into a work folder; fetch it where it is not kept as it should be.
+
+    Return whether it was fetched for that.
+    """
     what, kept = f"input {job_input.target!r}", Path(fetching.folder, job_input.sha256)
     note_use(kept)
     try:
@@ -84,6 +95,8 @@ def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Super
             stage_file(what, str(kept), target, job_input.sha256, executable=job_input.executable)
         except KeptCopyError as error:
             raise FetchError(f"{what} {NOT_FETCHED}, for it goes at once: {error}") from error
+        return True
+    return False
 
 
 def _fetch(job_input: Input, fetching: Fetching, supervisor: Supervisor, *, foreign: bool) -> None:

@@ -41,8 +41,11 @@ class Runs(Protocol):
         """Return why the current replica must not be started."""
         ...
 
-    def stage(self, replica: Replica) -> None:
-        """Put the inputs into the work folder; InputError, or StoppedError where the runner was told to stop."""
+    def stage(self, replica: Replica) -> str:
+        """Put the inputs into the work folder; return what of them was fetched by the node, in a few words.
+
+        InputError, or StoppedError where the runner was told to stop.
+        """
         ...
 
     def execute(self, replica: Replica) -> Result:
@@ -101,7 +104,7 @@ class Replica:
     def _stage_and_execute(self) -> None:
         """Do both, and take note of what stands in the way."""
         try:
-            self._executor.stage(self)
+            fetched = self._executor.stage(self)
             if self.continues is not None:
                 self._put_back(self.continues)
             self.result = self._executor.execute(self)
@@ -119,8 +122,13 @@ class Replica:
         else:
             self._judge(self.result)
             if self.result.paused_ms:
-                told = f"was suspended for {self.result.paused_ms / 1000:.0f} s by the owner of the machine"
-                self.detail = f"{self.detail}; {told}" if self.detail else told
+                self._add(f"was suspended for {self.result.paused_ms / 1000:.0f} s by the owner of the machine")
+            if fetched:
+                self._add(f"fetched by the node: {fetched}")
+
+    def _add(self, what: str) -> None:
+        """Add to what its statement says beside the outcome."""
+        self.detail = f"{self.detail}; {what}" if self.detail else what
 
     def produce(self, out: tuple[str, int]) -> Produced:
         """Return the outputs; a replica that failed, or whose outputs cannot be used, has its stdout only."""
