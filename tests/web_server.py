@@ -23,6 +23,7 @@ class WebServer:
         """Begin with nothing."""
         self.url = ""
         self.files: dict[str, bytes] = {}
+        self.kinds: dict[str, str] = {}  # Content-Types; a name without has none
         self.tags: dict[str, str] = {}  # ETags; a name without has none
         self.redirects: dict[str, str] = {}
         self.answers: dict[str, tuple[int, dict[str, str]]] = {}  # refusals
@@ -55,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
         tag = served.tags.get(name, "")
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         headers = {"ETag": tag} if tag else {}
+        if name in served.kinds:
+            headers["Content-Type"] = served.kinds[name]
         if wanted and self.headers.get("If-Range") == tag:
             start = int(wanted[1])
             if start >= len(data):

@@ -48,6 +48,7 @@ class Opened(NamedTuple):
     size: int | None  # bytes of the whole; None where nobody says
     version: str  # what names these very bytes there; "" where nothing does, and a part is worth nothing
     blocks: Iterator[bytes]
+    page: bool = False  # it is a web page, and nothing in its URL says so: of a portal, or one that asks for a login
 
 
 class Source(Protocol):

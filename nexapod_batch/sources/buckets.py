@@ -7,6 +7,7 @@ so on, `AWS_SKIP_SIGNATURE=true` for anonymous reading), never from a descriptor
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Bucket", "named_errors", "one_line", "open_store"]
 
 _LOGIN = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are looked at, and AWS_SKIP_SIGNATURE=true for no login"
+_RENEW = "renew it (AWS_SESSION_TOKEN and the like), then do the same again: it goes on from what is there"
+#: How servers say that a login was good once.
+_EXPIRED = re.compile(r"ExpiredToken|RequestExpired|TokenRefreshRequired|security token.{0,40}expired", re.IGNORECASE)
 #: Objects that are sent in one request; larger ones go in parts.
 _WHOLE = 8 << 20
 _PARTS_AT_ONCE = 2
@@ -43,8 +47,8 @@ def open_store(bucket: str, environ: Mapping[str, str]) -> S3Store:
 
 
 @contextmanager
-def named_errors(url: str) -> Iterator[None]:
-    """Turn what obstore raises into what a person can act on.
+def named_errors(url: str, *, begun: bool = False) -> Iterator[None]:
+    """Turn what obstore raises into what a person can act on; `begun`: a part of it came by the same login before.
 
     Raises:
         SourceError: It is not there, or not for us.
@@ -57,6 +61,9 @@ def named_errors(url: str) -> Iterator[None]:
     except FileNotFoundError as error:  # what obstore has for it
         raise SourceError(f"{url} does not exist", got=one_line(error)) from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
+        if begun or _EXPIRED.search(str(error)):
+            what = f"the login for {url} is not good any more"
+            raise SourceError(what, got=one_line(error), hint=_RENEW) from error
         raise SourceError(f"{url} asks for a login", got=one_line(error), hint=_LOGIN) from error
     except PreconditionError as error:
         raise ConnectionError("it was changed while it was read") from error

@@ -56,6 +56,15 @@ class _Part(NamedTuple):
 
     size: int
     version: str
+    total: int | None = None  # bytes of the whole, as it was then
+
+
+class _Wanted(NamedTuple):
+    """What is fetched."""
+
+    source: Source
+    url: str
+    sha256: str  # "" for whatever comes
 
 
 def fetch(
@@ -87,7 +96,7 @@ def fetch(
     with _alone(partial, hears, url):
         if sha256 and (folder / sha256).exists():  # somebody else brought it meanwhile
             return sha256
-        digest = _whole(source, url, partial, settings, hears, pause)
+        digest = _whole(_Wanted(source, url, sha256), partial, settings, hears, pause)
         if sha256 not in {"", digest}:
             _drop(partial)
             raise SourceError(
@@ -101,13 +110,16 @@ def fetch(
 
 
 def _whole(
-    source: Source, url: str, partial: Path, settings: SourceSettings, hears: Hears, pause: Callable[[float], None]
+    wanted: _Wanted, partial: Path, settings: SourceSettings, hears: Hears, pause: Callable[[float], None]
 ) -> str:
     """Fetch until all is there; return its digest."""
+    url = wanted.url
     for left in range(RESUMES, -1, -1):
         part = _part(partial)
         try:
-            with source.open(url, part.size, part.version, settings) as opened:
+            with wanted.source.open(url, part.size, part.version, settings) as opened:
+                _check_page(opened, wanted)
+                _check_same(opened, part, partial)
                 return _take(opened, url, partial, settings, hears)
         except _BROKEN as error:
             if isinstance(error, OSError) and error.errno in atomic.FULL:
@@ -120,9 +132,25 @@ def _whole(
     raise AssertionError(url)  # the last try returned or raised
 
 
+def _check_page(opened: Opened, wanted: _Wanted) -> None:
+    """Raise SourceError for a web page in the place of what nobody pinned."""
+    if opened.page and not wanted.sha256:
+        raise SourceError(
+            f"{wanted.url} answers with a web page", got="text/html", wanted="the file itself",
+            hint="it may ask for a login; if you mean the page, pin it by sha256",
+        )
+
+
+def _check_same(opened: Opened, part: _Part, partial: Path) -> None:
+    """Begin anew where the rest belongs to a whole of another size: it grew, and was given no other version."""
+    if opened.start and part.total is not None and opened.size not in {None, part.total}:
+        _drop(partial)
+        raise ConnectionError(f"it has {opened.size} bytes by now, and had {part.total}")
+
+
 def _take(opened: Opened, url: str, partial: Path, settings: SourceSettings, hears: Hears) -> str:
     """Write the blocks behind those that are there already; return the digest of the whole."""
-    _note_version(partial, opened.version)
+    _note_version(partial, opened)
     if opened.size is not None:
         _check_size(opened.size, url, settings)
         _check_room(partial, opened.size - opened.start)
@@ -161,17 +189,19 @@ def _digest_start(sink: FileIO, size: int, digest: hashlib._Hash) -> None:
 def _part(partial: Path) -> _Part:
     """Return what an earlier try left that can be gone on from."""
     try:
-        version = json.loads(_version_file(partial).read_bytes())["version"]
+        noted = json.loads(_version_file(partial).read_bytes())
+        version, total = noted["version"], noted.get("size")
         size = partial.stat().st_size
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return _Part(0, "")
     if not isinstance(version, str) or not version:
         return _Part(0, "")
-    return _Part(size, version)
+    return _Part(size, version, total if isinstance(total, int) else None)
 
 
-def _note_version(partial: Path, version: str) -> None:
-    atomic.write(_version_file(partial), json.dumps({"version": version}).encode(), mode=0o600, durable=False)
+def _note_version(partial: Path, opened: Opened) -> None:
+    note = json.dumps({"version": opened.version, "size": opened.size}).encode()
+    atomic.write(_version_file(partial), note, mode=0o600, durable=False)
 
 
 def _version_file(partial: Path) -> Path:

@@ -33,6 +33,8 @@ __all__ = ["HttpsSource"]
 #: Seconds without a byte after which a connection is given up.
 TIMEOUT_S = 60.0
 _BLOCK = 1 << 18
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_PAGE_NAMES = (".html", ".htm", ".xhtml")
 
 
 class HttpsSource:
@@ -62,7 +64,8 @@ class HttpsSource:
             request.add_unredirected_header("Authorization", login)
         try:
             with _opener(settings).open(request, timeout=TIMEOUT_S) as answer:
-                yield _opened(answer, start)
+                opened = _opened(answer, start)
+                yield opened._replace(page=_is_page(answer, url))
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
@@ -87,6 +90,12 @@ def _opened(answer: http.client.HTTPResponse, start: int) -> Opened:
     if version.startswith("W/"):  # says that it means the same, not that it is the same
         version = ""
     return Opened(at, size, version[:500], _blocks(answer))
+
+
+def _is_page(answer: http.client.HTTPResponse, url: str) -> bool:
+    """Say whether a web page came, and the URL names none: of a portal, or one that asks for a login."""
+    path = urlsplit(url).path.lower()
+    return answer.headers.get_content_type() in _PAGES and not path.endswith(_PAGE_NAMES)
 
 
 def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:

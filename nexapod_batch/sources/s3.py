@@ -51,7 +51,7 @@ class S3Source:
         parts = urlsplit(url)
         key, wanted = unquote(parts.path.lstrip("/")), dict(parse_qsl(parts.query)).get("versionId")
         options: GetOptions = {"version": wanted} if wanted else {}
-        with named_errors(url):
+        with named_errors(url, begun=bool(start)):
             store = open_store(parts.netloc, settings.environ)
             meta = obstore.get(store, key, options={**options, "head": True}).meta
             tag = str(meta.get("e_tag") or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,13 @@ class Authority:
             not_valid_after=now + timedelta(days=2),
         )  # fmt: skip
         if host:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName([_named(host)]), critical=False)
         whole = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         return whole.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _named(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -105,6 +105,28 @@ def test_what_is_known_at_submit(home: Home, name: str) -> None:
     assert len(home.jobs()) == 1
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("part", ["1", "1_2"])
+def test_a_gather_of_what_was_cancelled(home: Home, part: str, when: str) -> None:
+    """Of a whole job or of a task of it: refused where it is known at submit, else it never begins, and a wait says so."""
+    home.call("submit", descriptor(home, "first", "echo > out", '[array]\nids = "1-3"\n'))
+    gathers = descriptor(home, "second", "cat */out > out", source("job:1/out"))
+    if when == "before":
+        assert home.call("cancel", part).code == 0
+        home.call("wait", 1)
+        done = home.call("submit", gathers)
+        assert done.code == 65
+        assert "tasks of job 1 are cancelled, so that it has no accepted outputs" in done.err
+        assert len(home.jobs()) == 1
+        return
+    assert home.call("submit", gathers).code == 0
+    assert home.call("cancel", part).code == 0
+    done = home.call("wait", 2)
+    assert done.code == 1
+    assert "waits for job 1 to be accepted; it ended otherwise" in done.err
+    assert not (home.path / "results/2").exists()
+
+
 def test_a_glob_that_takes_nothing(home: Home) -> None:
     """It is known when the job before is accepted: what follows never begins, and a wait says so."""
     first = descriptor(home, "first", "echo > out")

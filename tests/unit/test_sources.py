@@ -168,6 +168,43 @@ def test_a_certificate_of_another_name(authority: Authority, web: WebServer, tmp
     assert other.asked == []
 
 
+@pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8", "application/xhtml+xml"])
+def test_a_web_page_in_the_place_of_a_file(web: WebServer, tmp_path: Path, kind: str) -> None:
+    """A portal, or a page that asks for a login, is no input; what is called a page, or pinned, is."""
+    web.kinds |= dict.fromkeys(("data.bin", "index.html", "pinned"), kind)
+    web.files |= {"index.html": DATA, "pinned": DATA}
+    with pytest.raises(SourceError, match="answers with a web page"):
+        brought(web, tmp_path)
+    assert names(tmp_path) == []
+    assert brought(web, tmp_path, "index.html")[0] == DIGEST
+    (tmp_path / DIGEST).unlink()
+    assert brought(web, tmp_path, "pinned", sha256=DIGEST)[0] == DIGEST
+
+
+def test_a_size_that_grows(web: WebServer, tmp_path: Path) -> None:
+    """The rest of a longer file is not joined with the start of a shorter one, whatever its ETag says."""
+    web.cuts["data.bin"] = [100_000]
+    grown = DATA + b"more"
+
+    def grow(_: float) -> None:
+        web.files["data.bin"] = grown
+
+    digest = fetch(HttpsSource(), f"{web.url}/data.bin", tmp_path, HERE, Heard(), pause=grow)
+    assert digest == hashlib.sha256(grown).hexdigest()
+    assert [wanted for _, wanted, _ in web.asked] == [None, "bytes=100000-", None]
+
+
+def test_a_redirect_to_a_private_address(web: WebServer, authority: Authority, tmp_path: Path) -> None:
+    """That the first host may be private says nothing of the next: it is sent nothing."""
+    with web_server(*authority.issue("inner", "127.0.0.1")) as inner:
+        inner.files["data.bin"] = DATA
+        web.redirects["data.bin"] = inner.url.replace("localhost", "127.0.0.1") + "/data.bin"
+        with pytest.raises(SourceError, match=r"127\.0\.0\.1 is a private address"):
+            brought(web, tmp_path)
+        assert inner.asked == []
+    assert names(tmp_path) == []
+
+
 def test_logins(web: WebServer, tmp_path: Path) -> None:
     """They come from ~/.netrc, and no redirect carries them to another host."""
     (tmp_path / ".netrc").write_text("machine localhost login me password secret\n")

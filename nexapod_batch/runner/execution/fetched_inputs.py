@@ -52,7 +52,7 @@ _LOGINS = ("AWS_", "NETRC", "HOME")
 def stage_with_fetched(replica: Replica, fetching: Fetching, supervisor: Supervisor) -> str:
     """Put the inputs of a replica into its work folder, and fetch those that the node is to fetch.
 
-    Return what the node fetched, now or before, in a few words; "" for nothing.
+    Return how many the node fetched, now or for an earlier replica, in words; "" for none.
 
     Raises:
         FetchError: One of them cannot be fetched here.
@@ -62,27 +62,20 @@ def stage_with_fetched(replica: Replica, fetching: Fetching, supervisor: Supervi
 
     """
     bundle = replica.launch.bundle
-    brought, kept, fetched = [], 0, 0
+    brought, fetched = [], 0
     for job_input in replica.inputs:
         if os.path.dirname(bundle.input_paths[job_input.sha256]) != fetching.folder:
             brought.append(job_input)
             continue
         placed = job_input._replace(target=expand(job_input.target, replica.values))
-        if _stage(placed, Path(replica.root, placed.target), fetching, supervisor, foreign=bundle.foreign):
-            fetched += 1
-        else:
-            kept += 1
+        _stage(placed, Path(replica.root, placed.target), fetching, supervisor, foreign=bundle.foreign)
+        fetched += 1
     stage_inputs(tuple(brought), replica.values, bundle.input_paths, replica.root)
-    if not kept + fetched:
-        return ""
-    return f"{fetched} of its inputs now, {kept} before"
+    return f"{fetched} of {len(replica.inputs)} inputs" if fetched else ""
 
 
-def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Supervisor, *, foreign: bool) -> bool:
-    """Put an input, with a URL as its source, into a work folder; fetch it where it is not kept as it should be.
-
-    Return whether it was fetched for that.
-    """
+def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Supervisor, *, foreign: bool) -> None:
+    """Put an input, with a URL as its source, into a work folder; fetch it where it is not kept as it should be."""
     what, kept = f"input {job_input.target!r}", Path(fetching.folder, job_input.sha256)
     note_use(kept)
     try:
@@ -95,8 +88,6 @@ def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Super
             stage_file(what, str(kept), target, job_input.sha256, executable=job_input.executable)
         except KeptCopyError as error:
             raise FetchError(f"{what} {NOT_FETCHED}, for it goes at once: {error}") from error
-        return True
-    return False
 
 
 def _fetch(job_input: Input, fetching: Fetching, supervisor: Supervisor, *, foreign: bool) -> None:
