@@ -109,10 +109,13 @@ def test_what_is_known_at_submit(home: Home, name: str) -> None:
 @pytest.mark.parametrize("part", ["1", "1_2"])
 def test_a_gather_of_what_was_cancelled(home: Home, part: str, when: str) -> None:
     """Of a whole job or of a task of it: refused where it is known at submit, else it never begins, and a wait says so."""
-    home.call("submit", descriptor(home, "first", "echo > out", '[array]\nids = "1-3"\n'))
+    gate = home.folder / "gate"
+    waits = f"while [ ! -e {gate} ]; do sleep 0.05; done; echo > out"
+    home.call("submit", descriptor(home, "first", waits, '[array]\nids = "1-3"\n'))
     gathers = descriptor(home, "second", "cat */out > out", source("job:1/out"))
     if when == "before":
         assert home.call("cancel", part).code == 0
+        gate.touch()
         home.call("wait", 1)
         done = home.call("submit", gathers)
         assert done.code == 65
@@ -121,6 +124,7 @@ def test_a_gather_of_what_was_cancelled(home: Home, part: str, when: str) -> Non
         return
     assert home.call("submit", gathers).code == 0
     assert home.call("cancel", part).code == 0
+    gate.touch()
     done = home.call("wait", 2)
     assert done.code == 1
     assert "waits for job 1 to be accepted; it ended otherwise" in done.err
