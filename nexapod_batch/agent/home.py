@@ -8,6 +8,7 @@
 | `later.json` | launches to forget as soon as they are over |
 | `leader.json` | which coordinator it follows, in which epoch |
 | `roster.json` | which servers may be its coordinator |
+| `witness.json` | the newest head of the coordinator's ledger that it has seen |
 | `held/`, `reported/` | for a stand-in: bundles, and reports that were taken in |
 | `agent.lock` | held by the one `node run` |
 """
@@ -89,7 +90,7 @@ class AgentHome:
 
     def forget_coordinator(self) -> None:
         """Forget whom the node followed: it joins another coordinator."""
-        for path in (self.leader_file, self.roster_file):
+        for path in (self.leader_file, self.roster_file, self.folder / "witness.json"):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "held", ignore_errors=True)
 

@@ -8,6 +8,8 @@ import time
 from html import escape
 from typing import TYPE_CHECKING
 
+from nexapod_batch.agent.witness import entries
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -55,12 +57,24 @@ def _standing(node: Document, state: State) -> Iterator[str]:
     trouble = f": {escape(state.trouble)}" if state.trouble else ""
     yield f"<p>It is {link}{trouble}.</p>"
     yield f"<p>It gives {node['cpus']} of {node['has']['cpus']} CPUs and {node['mem_mib']} MiB of memory.</p>"
+    yield from _ledger(state)
     if node["problem"]:
         yield f"<p>{escape(node['problem'])}</p>"
     if node["idle"]:
         yield f"<p>Nothing runs: {escape(node['idle'])}.</p>"
     if state.why and not node["replicas"]:
         yield f"<p>The coordinator says why there is no work: {escape(state.why)}.</p>"
+
+
+def _ledger(state: State) -> Iterator[str]:
+    """Say what the node has seen of its coordinator's ledger."""
+    seen = state.ledger
+    if seen.note:
+        yield f"<p>It has seen {entries(seen)} entries of its coordinator's ledger, each head continuing the last.</p>"
+    if seen.trouble:
+        yield f"<p><strong>It takes no work: {escape(seen.trouble)}.</strong></p>"
+    if seen.gap:
+        yield f"<p>Of its coordinator's ledger something is missing: {escape(seen.gap)}.</p>"
 
 
 def _form(node: Document, token: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch import __version__
+from nexapod_batch.agent.witness import entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,9 @@ def _gauges(node: Document, state: State) -> Iterator[_Metric]:
     yield _Metric("nexapod_node_build_info", "gauge", "Which version this is.", ((version, 1.0),))
     yield _gauge("connected", "1 while the coordinator answers.", state.connected)
     yield _gauge("paused", "1 while the owner lets nothing start.", bool(node["paused"]))
+    believed = not state.ledger.trouble
+    yield _gauge("ledger_believed", "0 where the coordinator's ledger was cut off or rewritten.", believed)
+    yield _gauge("ledger_entries", "Entries of the coordinator's ledger that it has seen.", entries(state.ledger))
     yield _gauge("launches", "Launches that the node has and that are not over.", state.running)
     yield _gauge("replicas", "Replicas that run now.", replicas)
     yield _gauge("unsent_report_bytes", "Bytes of reports that the coordinator does not have yet.", state.unsent)

@@ -1,7 +1,8 @@
 """What a node keeps of what its coordinator took in: the next coordinator may stand in with an older copy of it all.
 
 `held/<launch>.json`: bundles, with what the node signed for the keys of their launches. `reported/`: segments of
-reports that the coordinator let go. Both stay for a day and within bounds.
+reports that the coordinator let go. Both stay until a signed head of its ledger covers them, and then for a day and
+within bounds: the coordinator may be put back from a backup, or die, and somebody stand in with a copy that is older.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError
@@ -44,6 +46,8 @@ class Retained:
         """Make the folders where they are missing."""
         self._held, self._reported, self._spool = folder / _HELD, folder / _REPORTED, spool
         own_folder(folder, _HELD, _REPORTED, below=base_of(folder))
+        #: When the coordinator last let go of something that is kept here, seconds since 1970; 0 for never.
+        self.newest = max([_at(path) for path in self._files(self._reported)], default=0.0)
 
     def keep(self, bundle: Bundle, opened: replica.Bundle, signature: str) -> None:
         """Keep a launch that the node takes."""
@@ -84,6 +88,7 @@ class Retained:
             with suppress(FileNotFoundError):
                 os.utime(source)
                 source.replace(self._reported / name)
+                self.newest = time.time()
 
     def bring_back(self) -> None:
         """Put every segment that is kept among the reports again: they are to be sent once more."""
@@ -92,14 +97,19 @@ class Retained:
             if layout.is_segment(path.name) and not target.exists():
                 path.replace(target)
 
-    def prune(self, known: Collection[str], now: float | None = None) -> None:
-        """Remove what was kept for long enough; a launch in `known` stays."""
+    def prune(self, known: Collection[str], covered: float, now: float | None = None) -> None:
+        """Remove what was kept for long enough; a launch in `known` stays.
+
+        `covered` is until when all that was taken in is covered by a signed head of the ledger, seconds since 1970.
+        """
         now = time.time() if now is None else now
         for path in self._files(self._held):
-            if path.stem not in known and _age(path, now) > KEPT_S:
+            if path.stem not in known and _age(path, now) > KEPT_S and _at(path) < covered:
                 path.unlink(missing_ok=True)
         left = _MOST
         for path in sorted(self._files(self._reported), key=lambda one: _age(one, now)):
+            if _at(path) >= covered:
+                continue
             left -= _size(path)
             if left < 0 or _age(path, now) > KEPT_S:
                 path.unlink(missing_ok=True)
@@ -108,11 +118,16 @@ class Retained:
         return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
 
 
-def _age(path: Path, now: float) -> float:
+def _at(path: Path) -> float:
+    """Return when a file was written, or retired; what is gone is not old."""
     try:
-        return now - path.stat(follow_symlinks=False).st_mtime
+        return path.stat(follow_symlinks=False).st_mtime
     except FileNotFoundError:
-        return 0.0
+        return inf
+
+
+def _age(path: Path, now: float) -> float:
+    return max(0.0, now - _at(path))
 
 
 def _size(path: Path) -> int:

@@ -18,10 +18,12 @@ import msgspec
 from msgspec import Struct, field
 from msgspec import json as msgjson
 
+from nexapod_batch import log
 from nexapod_batch.agent import following, transfer
 from nexapod_batch.agent.client import Client, RefusedError
 from nexapod_batch.agent.leader import Leader, Server
 from nexapod_batch.agent.outgoing import SETTLED, News, Outgoing
+from nexapod_batch.agent.witness import Witness, Witnessed
 from nexapod_batch.errors import NexapodError, UnreachableError, UnsafeOutputError, VerificationError
 from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.mesh import live_logs
@@ -72,6 +74,7 @@ class State(Struct):
     taken: int = 0  # launches since it was started
     refused: int = 0  # bundles that were not from its coordinator
     unsent: int = 0  # bytes of reports
+    ledger: Witnessed = Witnessed()  # what it saw of the coordinator's ledger
     begun_at: float = 0.0  # when it was started, seconds since 1970
     heard_at: float = 0.0  # when the coordinator answered last; 0: never
     ended: dict[str, int] = field(default_factory=dict)  # launches since it was started, by how they ended
@@ -99,8 +102,10 @@ class Agent:
         self._unheard: dict[str, str] = {}  # launches taken -> signature, until their acknowledgement was answered
         self._holds_told = False  # whether the coordinator was told of the launches of before this start
         self._roster_due = 0.0  # when it is asked for next
+        public = bytes.fromhex(settings.coordinator_key)
+        self._witness = Witness(home.folder, public, settings.name, signer)
         self._paused = ""
-        self.state = State(begun_at=time.time())
+        self.state = State(begun_at=time.time(), ledger=self._witness.seen)
 
     def stop(self) -> None:
         """Let everything end; what runs goes on, and is reported by the next `node run`."""
@@ -116,7 +121,8 @@ class Agent:
         while not self._stop.wait(max(_TICK_S, wait_s)):
             due = time.monotonic() - last > QUIET_S
             wait_s = 0.0
-            if news.there() or due or failed_s:
+            asks = self._witness.soon and not self._settings.code
+            if news.there() or due or failed_s or asks:
                 try:
                     if self._say(client, anyhow=due):
                         last = time.monotonic()
@@ -136,11 +142,14 @@ class Agent:
         epoch = self._leader.epoch
         if self._leader.told != epoch:
             self._start_over(client, epoch)
+            self._witness.soon = True
         elif not self._holds_told:
             self._tell_holds(client, epoch, self._worker.known())
         self._holds_told = True
+        if self._look_at_ledger(client):
+            self._start_over(client, epoch)
         left = self._worker.forget_due()
-        paused = owner_policy.paused(self._home.spool)[0]
+        paused = owner_policy.paused(self._home.spool)[0] or self._witness.trouble
         anyhow = anyhow or paused != self._paused
         words = self._outgoing.words()
         sent = False
@@ -201,6 +210,21 @@ class Agent:
                 self._leader.may_be(self._servers())
         except VerificationError as error:
             self.state.trouble = _text(error)
+
+    def _look_at_ledger(self, client: Client) -> bool:
+        """Look whether the coordinator's ledger continues, where it is time; say whether it no longer does."""
+        if self._settings.code:  # nobody knows this node yet
+            return False
+        client.aim(*self._leader.current())
+        try:
+            return self._witness.look(client.post, self._worker.retained.newest)
+        except UnreachableError:
+            raise
+        except NexapodError as error:  # it says no, for now
+            log.warning(__name__, "the ledger cannot be looked at", why=_text(error))
+            return False
+        finally:
+            self.state.ledger = self._witness.seen
 
     def _start_over(self, client: Client, epoch: int) -> None:
         """Say everything that this node has and had to a coordinator that took over: launches first, then the rest."""
@@ -271,6 +295,8 @@ class Agent:
         """Do what a message asks for; return the node's signature where it is a launch."""
         worker = self._worker
         if message.bundle is not None:
+            if self._witness.trouble:
+                raise VerificationError(self._witness.trouble)
             opened, signature = worker.check(message.bundle)
             for digest in opened.input_paths:
                 transfer.download(client, self._home.inputs, digest)
@@ -287,7 +313,7 @@ class Agent:
         worker.forget_later(message.forget)
         worker.expire(message.expire)
         worker.remove(message.remove)
-        worker.discard(message.discard)
+        worker.discard(message.discard, self._witness.covered_until)
         if message.follow is not None:
             pieces = live_logs.read_pieces(self._home.work, message.follow)
             if pieces:
@@ -352,6 +378,7 @@ class Agent:
     def _failed(self, error: Exception, before_s: float) -> float:
         """Note why a call failed; return for how long to wait: longer each time, or as the coordinator says."""
         self.state.connected, self.state.trouble = False, _text(error)
+        self._witness.soon = True
         asked = error.retry_after if isinstance(error, RefusedError) else 0.0
         most_s = _SEVERAL_S if self._leader.several else _MOST_S
         return max(asked, min(most_s, max(_LEAST_S, 2 * before_s)))

@@ -173,10 +173,10 @@ class AgentWorker:
         """Remove work folders."""
         self._backend.remove(self._context, [name for name in replicas if _is_replica(name)])
 
-    def discard(self, segments: Iterable[str]) -> None:
-        """Take report segments away that the coordinator took in."""
+    def discard(self, segments: Iterable[str], covered: float) -> None:
+        """Take report segments away that the coordinator took in; `covered` as `Retained.prune` has it."""
         self.retained.retire([name for name in segments if layout.is_segment(name)])
-        self.retained.prune(self.known())
+        self.retained.prune(self.known(), covered)
 
 
 def _is_replica(name: str) -> bool:

@@ -68,7 +68,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "owner suspend": ("nexapod-batch owner suspend ann@lab.example",),
     "verify": ("nexapod-batch verify 42", "nexapod-batch verify --folder proof --key alice.pem --key bob.pem"),
     "attestations": ("nexapod-batch attestations 42 --out proof",),
-    "ledger head": ("nexapod-batch ledger head > head.txt",),
+    "ledger head": ("nexapod-batch ledger head > head.txt", "nexapod-batch ledger head --cosigned > cosigned.txt"),
     "ledger verify": ("nexapod-batch ledger verify", "nexapod-batch ledger verify --since head.txt"),
     "ledger prove": ("nexapod-batch ledger prove 42_7 > proof.txt",),
     "ledger export": ("nexapod-batch ledger export --tiles public/ledger",),

@@ -14,6 +14,7 @@
 | `offered/<sha256>` | backend | a link to an input that the node may read |
 | `blobs/<sha256>` | server | what the node sent |
 | `live/<replica>.out` | server | what somebody follows of a log that still grows |
+| `cosigned` | server | the newest head of the ledger that the node signed for |
 | `followed` | server | the epoch in which the node named all launches that it holds |
 | `seen` | server | its time is that of the node's last call |
 | `node-note.json` | server | what the node said of itself: folder, why it is paused |
@@ -62,7 +63,7 @@ OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED = "outbox", "given", "delegations", 
 NETWORKS = "networks"
 BROUGHT, OFFERED, BLOBS, WANTED = "brought", "offered", "blobs", "wanted"
 FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED, NETWORKS, BROUGHT, OFFERED, BLOBS, WANTED)
-SEEN, NOTE, FOLLOWED = "seen", "node-note.json", "followed"
+SEEN, NOTE, FOLLOWED, COSIGNED = "seen", "node-note.json", "followed", "cosigned"
 #: Rung in the folder of all spools when there is something new in an outbox.
 BELL = ".bell"
 #: Bytes of messages in one answer; a single one may be larger.
@@ -149,6 +150,17 @@ class Mailbox:
             return int(careful.read(self.spool / FOLLOWED, 32))
         except (OSError, ValueError):
             return 0
+
+    def cosigned(self) -> str:
+        """Return the newest head of the ledger with the node's signature, unverified; "" where it gave none."""
+        try:
+            return careful.read(self.spool / COSIGNED, 64 << 10).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def keep_cosigned(self, text: str) -> None:
+        """Keep a head of the ledger that the node signed for."""
+        atomic.write(self.spool / COSIGNED, text.encode(), mode=0o600, durable=False)
 
     def note(self) -> Note:
         """Return what the node said of itself."""

@@ -18,6 +18,7 @@ from nexapod_batch.server.endpoints import (
     people,
     roster,
     system,
+    witness,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES"]
 
-_MODULES = (system, jobs, inputs, files, evidence, ledger, nodes, people, metrics, nodes_channel, blobs, roster)
+_MODULES = (
+    system, jobs, inputs, files, evidence, ledger, nodes, people, metrics, nodes_channel, blobs, roster, witness,
+)  # fmt: skip
 
 ROUTES: tuple[Route, ...] = tuple(chain.from_iterable(module.ROUTES for module in _MODULES))

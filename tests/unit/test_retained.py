@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,7 +76,7 @@ def test_what_does_not_belong_together_is_not_believed(tmp_path: Path) -> None:
         holding.check(held, OTHER.public, KNOWN)
 
 
-def test_reports_that_were_taken_in_stay_for_a_day(tmp_path: Path) -> None:
+def test_reports_that_were_taken_in_stay_until_a_head_covers_them_and_for_a_day(tmp_path: Path) -> None:
     """They come back among the reports when they are wanted, and go when they are old; a known launch stays."""
     found, held = kept(tmp_path)
     segment = tmp_path / "spool/reports/0123456789abcdef-0.jsonl"
@@ -86,11 +87,13 @@ def test_reports_that_were_taken_in_stay_for_a_day(tmp_path: Path) -> None:
     assert segment.read_text() == "{}\n"
     found.retire([segment.name])
     now = segment_time(tmp_path) + KEPT_S
-    found.prune({held.launch}, now - 60)
+    found.prune({held.launch}, inf, now - 60)
     assert len(os.listdir(tmp_path / "reported")) == 1
-    found.prune({held.launch}, now + 60)
+    found.prune({held.launch}, segment_time(tmp_path), now + 60)  # no head covers it: it stays however old it is
+    assert len(os.listdir(tmp_path / "reported")) == 1
+    found.prune({held.launch}, inf, now + 60)
     assert (os.listdir(tmp_path / "reported"), found.launches()) == ([], {held.launch})
-    found.prune(set(), now + 3_600)
+    found.prune(set(), inf, now + 3_600)
     assert found.launches() == set()
 
 

@@ -164,6 +164,8 @@ def _described(state: State) -> str:
     if state.trouble:
         parts.append(state.trouble)
     parts.append(f"{state.running} running, {state.taken} taken")
+    if state.ledger.trouble:
+        parts.append(f"no work is taken: {state.ledger.trouble}")
     if state.refused:
         parts.append(f"{state.refused} refused")
     if state.connected and state.why and not state.running:

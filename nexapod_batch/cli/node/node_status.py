@@ -26,9 +26,22 @@ def status(name: str | None, as_json: bool) -> None:
     """Show what the nodes of this machine run, and at which cost."""
     from nexapod_batch.local_nodes import node_status
 
-    found = node_status.status(paths(), name)
+    found = [_with_ledger(node) for node in node_status.status(paths(), name)]
     document = {"nodes": found} if name is None else {"node": found[0]}
     output(as_json).document(document, lambda _: described(found, time.time()))
+
+
+def _with_ledger(node: Document) -> Document:
+    """Add what a node that joined has seen of its coordinator's ledger."""
+    from nexapod_batch.agent import witness
+    from nexapod_batch.agent.home import homes
+
+    joined = next((home for home in homes(paths().home) if home.folder.name == node["name"]), None)
+    if joined is None:
+        return {**node, "ledger": None}
+    seen = witness.read(joined.folder / witness.WITNESS_FILE)
+    ledger = {"entries": witness.entries(seen), "epoch": seen.epoch, "trouble": seen.trouble, "gap": seen.gap}
+    return {**node, "ledger": ledger}
 
 
 def described(nodes: list[Document], now: float) -> Iterator[str]:
@@ -58,6 +71,17 @@ def _state(node: Document) -> Iterator[str]:
     yield f"node {node['name']} on {node['host']}: {state}"
     if node["problem"]:
         yield from (f"  {line.strip()}" for line in node["problem"].split("\n"))
+    if node.get("ledger"):
+        yield from _ledger(node["ledger"])
+
+
+def _ledger(seen: Document) -> Iterator[str]:
+    """Say how much of its coordinator's ledger it has seen, and what is wrong with that."""
+    yield f"  ledger:  {seen['entries']} entries of its coordinator's seen"
+    if seen["trouble"]:
+        yield f"  no work is taken: {seen['trouble']}"
+    if seen["gap"]:
+        yield f"  but:     {seen['gap']}"
 
 
 def _offer(node: Document) -> Iterator[str]:

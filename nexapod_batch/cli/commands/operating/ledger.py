@@ -35,23 +35,28 @@ def ledger() -> None:
 
 
 @ledger.command("head")
+@click.option("--cosigned", is_flag=True, help="The newest that nodes signed for, with their signatures.")
 @json_option
-def head(as_json: bool) -> None:
+def head(cosigned: bool, as_json: bool) -> None:
     """Print the signed head of the ledger, and nothing else.
 
     Keep it, and give it to others: who has it can show later that nothing before it was changed or left out.
     """
     from nexapod_batch.coordinator.steps.heads import ledger_key
     from nexapod_batch.coordinator.verification import ledger as use_case
+    from nexapod_batch.coordinator.verification import witnesses
     from nexapod_batch.ledger.checkpoint import head_of
 
     with looking() as c:
-        signed = use_case.newest_head(c)
+        seen = witnesses.newest(c) if cosigned else None
+        signed = use_case.newest_head(c) if seen is None else seen.note
         key = str(ledger_key(c))
     said = head_of(signed)
     document = {
         "origin": said.origin, "size": said.size, "root": said.root.hex(), "key": key, "checkpoint": str(signed),
     }  # fmt: skip
+    if seen is not None:
+        document["witnesses"] = [str(one) for one in seen.witnesses]
     output(as_json).document(document, lambda _: str(signed).removesuffix("\n").split("\n"))
 
 

@@ -1,0 +1,135 @@
+"""The node as a witness of its coordinator's ledger: it keeps the newest head that it saw, in `witness.json`.
+
+A later head must continue it; then the node signs for that. A ledger that was cut off or rewritten shows: the node
+takes no work until the ledger continues, or a stand-in has begun a new epoch, and sends every report again that it
+keeps. What is here is written before anything is signed, so that a node that is killed never signs for two pasts.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from typing import TYPE_CHECKING
+
+from msgspec import DecodeError, Struct
+from msgspec import json as msgjson
+from msgspec.structs import replace
+
+from nexapod_batch.errors import UnreachableError, VerificationError
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.ledger import note as notes
+from nexapod_batch.ledger.checkpoint import head_of
+from nexapod_batch.mesh.messages import FIRST_EPOCH
+from nexapod_batch.mesh.witnessing import WitnessAnswer, WitnessCall, judged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nexapod_batch.ledger.checkpoint import Head
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = ["WITNESS_FILE", "Witness", "Witnessed", "entries", "read"]
+
+WITNESS_FILE, _PATH = "witness.json", "/v1/witness"
+_MAX = 1 << 20
+#: Seconds between two looks: where nothing hangs on it, where something does, and after one that failed.
+_QUIET_S, _SOON_S, _AGAIN_S = 3_600.0, 60.0, 10.0
+
+
+class Witnessed(Struct, frozen=True, kw_only=True):
+    """What a node knows of a ledger."""
+
+    note: str = ""  # the newest head that it believes, as signed by the coordinator
+    epoch: int = FIRST_EPOCH
+    at: float = 0.0  # when that head was asked for, seconds since 1970: what was taken in before is covered by it
+    trouble: str = ""  # why the ledger is not believed
+    gap: str = ""  # how a new epoch did not continue the one before
+
+
+def read(file: Path) -> Witnessed:
+    """Return what a node knows of a ledger; nothing where the file is missing, or cannot be read."""
+    try:
+        return msgjson.decode(careful.read(file, _MAX), type=Witnessed)
+    except (OSError, DecodeError):
+        return Witnessed()
+
+
+def entries(seen: Witnessed) -> int:
+    """Return how many entries the newest head has that a node believes; 0 where it saw none."""
+    if not seen.note:
+        return 0
+    return head_of(notes.parse(seen.note)).size
+
+
+class Witness:
+    """What one node has seen of its coordinator's ledger."""
+
+    def __init__(self, folder: Path, public: bytes, name: str, signer: Signer) -> None:
+        """Go on from what was seen before; `public` is the coordinator's key, `name` that of the node."""
+        self._file, self._public, self._name, self._signer = folder / WITNESS_FILE, public, name, signer
+        self.seen = read(self._file)
+        self._last = -inf  # when the ledger was looked at
+        self.soon = True  # it is to be looked at with the next call: another coordinator may lead, or it was put back
+
+    @property
+    def trouble(self) -> str:
+        """Why the node takes no work; "" where the ledger continues."""
+        return self.seen.trouble
+
+    @property
+    def covered_until(self) -> float:
+        """The time (seconds since 1970) until which all that the coordinator took in is covered by a signed head."""
+        return self.seen.at
+
+    def look(self, post: Callable[[str, bytes], bytes], uncovered: float) -> bool:
+        """Look at the newest head where it is time; say whether the ledger turned out not to continue just now.
+
+        `uncovered` is when the coordinator last let go of a report, seconds since 1970; 0 where it never did.
+
+        Raises:
+            NexapodError: The coordinator cannot be asked now, or knows of no ledger.
+
+        """
+        now = time.monotonic()
+        wanted_s = _SOON_S if uncovered > self.seen.at or self.seen.trouble else _QUIET_S
+        if now - self._last < wanted_s and not self.soon:
+            return False
+        self._last, self.soon = now - wanted_s + _AGAIN_S, False  # where it fails
+        asked_at, old = time.time(), self._head()
+        size = 0 if old is None else old.size
+        answer = self._asked(post, WitnessCall(size=size, epoch=self.seen.epoch))
+        self._last = now
+        try:
+            found = judged(answer, self._public, old, self.seen.epoch)
+        except VerificationError as error:
+            return self._disbelieve(f"the ledger of the coordinator is not believed: {' '.join(str(error).split())}")
+        gap = found.gap or self.seen.gap
+        self._keep(Witnessed(note=str(found.note), epoch=answer.epoch, at=asked_at, gap=gap))
+        cosigned = str(notes.cosigned(found.note, self._name, self._signer, int(asked_at)))
+        self._asked(post, WitnessCall(size=found.head.size, epoch=answer.epoch, cosigned=cosigned))
+        return False
+
+    def _asked(self, post: Callable[[str, bytes], bytes], call: WitnessCall) -> WitnessAnswer:
+        """Return an answer; UnreachableError for what is none: something between may have spoken."""
+        data = post(_PATH, msgjson.encode(call))
+        try:
+            return msgjson.decode(data, type=WitnessAnswer)
+        except DecodeError as error:
+            raise UnreachableError("the coordinator's answer makes no sense", got=str(error)[:200]) from error
+
+    def _head(self) -> Head | None:
+        if not self.seen.note:
+            return None
+        return head_of(notes.parse(self.seen.note))
+
+    def _disbelieve(self, trouble: str) -> bool:
+        """Keep why the ledger is not believed; say whether that is news."""
+        is_news = not self.seen.trouble
+        if trouble != self.seen.trouble:
+            self._keep(replace(self.seen, trouble=trouble))
+        return is_news
+
+    def _keep(self, seen: Witnessed) -> None:
+        atomic.write(self._file, msgjson.encode(seen), mode=0o600)
+        self.seen = seen

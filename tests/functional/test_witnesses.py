@@ -1,0 +1,67 @@
+"""Nodes as witnesses of a real coordinator: its database is put back to an older copy, and they see it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from functional.test_mesh import joined, working
+from functional.test_standby import ARRAY, TASKS, begun, command, reserved_port, rows, until
+from servers import running
+
+from nexapod_batch.agent.witness import Witnessed, entries, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODES = ("one", "two")
+
+
+def seen(tmp_path: Path) -> list[Witnessed]:
+    """Return what each node has seen of the ledger."""
+    return [read(tmp_path / name / "agent" / name / "witness.json") for name in NODES]
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None:
+    """Reports come again, tasks end, nothing runs twice; nodes take no work until a new epoch says what is missing."""
+    (tmp_path / "job.toml").write_text(ARRAY)
+    copy, home = tmp_path / "copy.db", tmp_path / "c"
+    with reserved_port() as port, ExitStack() as stack:
+        at = ("--port", str(port))
+        with running(home, *at) as server:
+            for name in NODES:
+                joined(server, tmp_path / name, "--name", name, "--owner", name)
+                stack.enter_context(working(tmp_path / name))
+            server.command("submit", str(tmp_path / "job.toml"))
+            until("a report", lambda: rows(home, "SELECT 1 FROM report"))
+            server.command("db", "backup", str(copy))
+            server.command("wait", "1")
+            size = json.loads(server.command("ledger", "head", "--json").stdout)["size"]
+            before = {bytes(digest) for (digest,) in rows(home, "SELECT payload_sha256 FROM report")}
+        with running(home, *at, init=False) as server:  # nodes look at the ledger when they come back
+            until("heads", lambda: all(entries(one) >= size for one in seen(tmp_path)))
+            cosigned = json.loads(server.command("ledger", "head", "--cosigned", "--json").stdout)
+            (tmp_path / "head").write_text(cosigned["checkpoint"])
+            keys = [word for key in cosigned["witnesses"] for word in ("--witness", key)]
+            server.command("ledger", "verify", "--since", str(tmp_path / "head"), *keys)
+        command(home, "db", "restore", str(copy))
+        with running(home, *at, init=False) as server:
+            until("the nodes to see it", lambda: all(one.trouble for one in seen(tmp_path)))
+            until("the job to end again", lambda: not rows(home, "SELECT 1 FROM job WHERE finished_at IS NULL"))
+            until("every report", lambda: before <= {bytes(one) for (one,) in rows(home, "SELECT payload_sha256 FROM report")})
+            states = rows(home, "SELECT id, n_accepted FROM job")
+            server.command("verify", "1")
+        with running(home, *at, "--standby", init=False) as server:
+            until("the nodes to follow", lambda: not any(one.trouble for one in seen(tmp_path)))
+            shown = command(tmp_path / "one", "node", "status", "one")
+            server.command("submit", "--agree", "1", "--wait", "--", "true")
+            server.command("ledger", "verify")
+    assert {key.partition("+")[0] for key in cosigned["witnesses"]} <= set(NODES)
+    assert states == [(1, TASKS)]
+    assert all(one.gap.startswith("epoch 2 began from an older copy") for one in seen(tmp_path))
+    assert "  but:     epoch 2 began from an older copy: the ledger is shorter than it was" in shown
+    first = [name for name in begun(tmp_path) if name.startswith("1_")]
+    assert len(first) == len(set(first))

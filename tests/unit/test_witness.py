@@ -1,0 +1,184 @@
+"""A node as a witness: which heads it believes, what it signs for, and what it makes of a ledger that does not continue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec import json as msgjson
+
+from nexapod_batch.agent.witness import Witness, read
+from nexapod_batch.errors import UnreachableError
+from nexapod_batch.ledger.checkpoint import Head, Proof, checkpoint
+from nexapod_batch.ledger.edge import Edge
+from nexapod_batch.ledger.events import Kind, event
+from nexapod_batch.ledger.tree import Node, consistency_proof, inclusion_proof, leaf_hash
+from nexapod_batch.mesh.witnessing import WitnessAnswer, WitnessCall, cosignature_of
+from nexapod_batch.trust.dsse import Signer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+COORDINATOR, NODE, OTHER = (Signer.from_seed(letter * 32) for letter in (b"c", b"n", b"o"))
+EPOCH_2 = event(Kind.TAKEN_OVER, 9, epoch=2, size=3, root="r=")
+EPOCH_3 = event(Kind.TAKEN_OVER, 9, epoch=3, size=3, root="r=")
+
+
+class Log:
+    """A coordinator with a ledger of these entries, which answers nodes by the rules."""
+
+    def __init__(self, entries: Sequence[bytes], *, epoch: int = 1, key: Signer = COORDINATOR, origin: str = "log") -> None:
+        """Hash every entry."""
+        self.entries, self.epoch, self.key, self.origin = list(entries), epoch, key, origin
+        self.cosigned: list[str] = []
+        self._nodes: dict[tuple[int, int], bytes] = {}
+        edge = Edge()
+        for number, entry in enumerate(self.entries):
+            leaf = leaf_hash(entry)
+            for node in (Node(0, number, leaf), *edge.add(leaf)):
+                self._nodes[node.level, node.number] = node.hash
+        self.head = Head(origin, edge.size, edge.root())
+
+    def _node(self, level: int, number: int) -> bytes:
+        return self._nodes[level, number]
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Answer a node."""
+        assert path == "/v1/witness"
+        call = msgjson.decode(body, type=WitnessCall)
+        if call.cosigned:
+            self.cosigned.append(call.cosigned)
+        size, note = self.head.size, checkpoint(self.head, self.key)
+        hashes = consistency_proof(call.size, size, self._node) if 0 < call.size <= size else []
+        began = ""
+        for number, entry in enumerate(self.entries):
+            if b"taken-over" in entry and self.epoch > call.epoch:
+                began = str(Proof(number, tuple(inclusion_proof(number, size, self._node)), note, entry))
+        answer = WitnessAnswer(
+            checkpoint=str(note), consistency=tuple(one.hex() for one in hashes), epoch=self.epoch, taken_over=began
+        )
+        return msgjson.encode(answer)
+
+
+def entries(count: int, letter: str = "e") -> list[bytes]:
+    """Return so many entries."""
+    return [f"{letter}{number}".encode() for number in range(count)]
+
+
+def witness(folder: Path) -> Witness:
+    """Return the witness of a node, as after a restart."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return Witness(folder, COORDINATOR.public, "n1", NODE)
+
+
+#: What a node that saw seven entries is shown next, and whether it believes that; a word of why not.
+NEXT = {
+    "the same": (Log(entries(7)), ""),
+    "more": (Log(entries(8)), ""),
+    "much more": (Log(entries(300)), ""),
+    "fewer": (Log(entries(6)), "shorter"),
+    "nothing but the first": (Log(entries(1)), "shorter"),
+    "as many others": (Log(entries(7, "x")), "two roots"),
+    "one other": (Log([*entries(3), b"x", *entries(10)[4:]]), "rewritten"),
+    "another end": (Log([*entries(6), b"x", b"y"]), "rewritten"),
+    "another key": (Log(entries(8), key=OTHER), "signed"),
+    "another ledger": (Log(entries(8), origin="other"), "signed"),
+    "a new epoch that continues": (Log([*entries(7), EPOCH_2], epoch=2), ""),
+    "a new epoch from an older copy": (Log([*entries(3), EPOCH_2, b"x"], epoch=2), ""),
+    "a new epoch from an older copy that grew": (Log([*entries(3), EPOCH_2, *entries(40, "x")], epoch=2), ""),
+    "a new epoch that the ledger does not name": (Log([*entries(3), b"x"], epoch=2), "proof"),
+    "a new epoch by the entry of another one": (Log([*entries(3), EPOCH_3], epoch=2), "begin the epoch"),
+    "an older copy without a new epoch": (Log([*entries(3), EPOCH_2], epoch=1), "shorter"),
+}
+
+
+@pytest.mark.parametrize("what", NEXT)
+def test_what_follows_is_believed_or_not(tmp_path: Path, what: str) -> None:
+    """Believed heads are signed for; of others the node keeps why, and the head that it saw before, also when restarted."""
+    log, why = NEXT[what]
+    node, first = witness(tmp_path), Log(entries(7))
+    assert node.look(first.post, 0.0) is False
+    node.soon = True
+    assert node.look(log.post, 0.0) is bool(why)
+    again = witness(tmp_path)
+    assert (why in again.trouble, bool(again.trouble)) == (True, bool(why))
+    assert [cosignature_of(text, "n1", NODE.public) for text in log.cosigned] == ([] if why else [log.head])
+    assert read(tmp_path / "witness.json").note == str(checkpoint((first if why else log).head, COORDINATOR))
+
+
+@pytest.mark.parametrize("what", [name for name, (_, why) in NEXT.items() if why])
+def test_a_ledger_that_continues_again_is_believed_again(tmp_path: Path, what: str) -> None:
+    """It is told once that it does not, and goes on when the right one is there; a gap between epochs stays shown."""
+    node = witness(tmp_path)
+    node.look(Log(entries(7)).post, 0.0)
+    told = []
+    for _ in range(2):
+        node.soon = True
+        told.append(node.look(NEXT[what][0].post, 0.0))
+    node.soon = True
+    node.look(Log(entries(9)).post, 0.0)
+    assert (told, node.trouble, node.seen.gap) == ([True, False], "", "")
+
+
+def test_a_gap_between_epochs_is_shown(tmp_path: Path) -> None:
+    """It says how many entries are missing, and stays when the ledger grows."""
+    node = witness(tmp_path)
+    for log in (Log(entries(7)), Log([*entries(3), EPOCH_2], epoch=2), Log([*entries(3), EPOCH_2, b"x"], epoch=2)):
+        node.soon = True
+        node.look(log.post, 0.0)
+    assert node.seen.gap.startswith("epoch 2 began from an older copy: the ledger is shorter than it was: got 4 entries")
+    assert (node.trouble, node.seen.epoch) == ("", 2)
+
+
+def test_who_is_killed_before_it_signs_signs_for_the_same_past(tmp_path: Path) -> None:
+    """What it believes is written before anything is signed: a fork that is shown after the restart is refused."""
+    log = Log(entries(7))
+
+    def cut(path: str, body: bytes) -> bytes:
+        if msgjson.decode(body, type=WitnessCall).cosigned:
+            raise UnreachableError("cut")
+        return log.post(path, body)
+
+    with pytest.raises(UnreachableError):
+        witness(tmp_path).look(cut, 0.0)
+    fork, again = Log(entries(8, "x")), witness(tmp_path)
+    assert again.look(fork.post, 0.0) is True
+    assert (fork.cosigned, "rewritten" in again.trouble) == ([], True)
+
+
+def test_reports_are_covered_by_what_is_asked_for_later(tmp_path: Path) -> None:
+    """What was let go before a head was asked for; one that is not believed covers nothing."""
+    node = witness(tmp_path)
+    node.look(Log(entries(7)).post, 0.0)
+    covered = node.covered_until
+    assert covered > 0
+    node.soon = True
+    node.look(Log(entries(3)).post, covered + 1)
+    assert node.covered_until == covered
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b"<html>"], ids=["nothing", "list", "empty", "page"])
+def test_answers_of_something_between_say_nothing(tmp_path: Path, answer: bytes) -> None:
+    """A proxy's page is no fork."""
+    node = witness(tmp_path)
+    node.look(Log(entries(7)).post, 0.0)
+    node.soon = True
+    with pytest.raises(UnreachableError):
+        node.look(lambda _path, _body: answer, 0.0)
+    assert node.trouble == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b'{"checkpoint": ""}', b'{"checkpoint": "a\\n1\\nx\\n\\n"}', b'{"checkpoint": "a", "consistency": ["zz"]}'],
+    ids=["no note", "no signature", "no hashes"],
+)
+def test_answers_that_are_no_head(tmp_path: Path, answer: bytes) -> None:
+    """Whatever comes, the node keeps what it has seen, and why it does not go on."""
+    node = witness(tmp_path)
+    node.look(Log(entries(7)).post, 0.0)
+    seen = node.seen.note
+    node.soon = True
+    assert node.look(lambda _path, _body: answer, 0.0) is True
+    assert (read(tmp_path / "witness.json").note, bool(node.trouble)) == (seen, True)
