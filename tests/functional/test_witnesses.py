@@ -62,6 +62,6 @@ def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None
     assert {key.partition("+")[0] for key in cosigned["witnesses"]} <= set(NODES)
     assert states == [(1, TASKS)]
     assert all(one.gap.startswith("epoch 2 began from an older copy") for one in seen(tmp_path))
-    assert "  but:     epoch 2 began from an older copy: the ledger is shorter than it was" in shown
+    assert "  but:     epoch 2 began from an older copy: " in shown
     first = [name for name in begun(tmp_path) if name.startswith("1_")]
     assert len(first) == len(set(first))
