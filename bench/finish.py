@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -51,6 +52,8 @@ def latency() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for tasks, bar in ((1, 100), (1000, 300)):
             pairs = [finish(Path(folder), tasks) for _ in range(RUNS)]
+            each = ", ".join(f"{verdict:.0f} and {returned:.0f}" for verdict, returned in pairs)
+            print(f"{tasks} tasks, ms to verdict and to prompt: {each}", file=sys.stderr, flush=True)
             verdict, returned = (statistics.median(side) for side in zip(*pairs, strict=True))
             name = f"{tasks} task{'s' * (tasks != 1)}: last report to"
             line(f"{name} verdict", f"{verdict:.0f} ms", f"{bar} ms", verdict / bar, "<= 1")

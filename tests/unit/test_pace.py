@@ -8,6 +8,7 @@ import pytest
 
 from nexapod_batch.coordinator.commands.reconcile import Pass
 from nexapod_batch.coordinator.commands.waiting import _BUSY, _SHORT, _SLICE_S, PUBLISH_S, Pace
+from nexapod_batch.coordinator.steps.publish import _BATCH, _as_many
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,8 @@ from nexapod_batch.coordinator.commands.waiting import _BUSY, _SHORT, _SLICE_S, 
         pytest.param(5, 500, _SHORT, _SLICE_S, _SLICE_S, id="a few come"),
         pytest.param(100, inf, _BUSY, 0.0, _SLICE_S, id="they pour in, and not all were placed"),
         pytest.param(100, 500, _BUSY, 0.0, _SLICE_S, id="they pour in"),
-        pytest.param(100, 126, _BUSY, 0.0, _SLICE_S, id="the rest comes in more than one pass"),
-        pytest.param(100, 125, _SHORT, 0.0, 0.0, id="the rest comes in about one more pass"),
+        pytest.param(100, 151, _BUSY, 0.0, _SLICE_S, id="the rest comes in more than one pass"),
+        pytest.param(100, 150, _SHORT, 0.0, 0.0, id="the rest comes in about one more pass"),
         pytest.param(1, 0, _SHORT, 0.0, 0.0, id="the last one came, and another is to be placed"),
     ],
 )
@@ -36,7 +37,7 @@ def test_a_pass_follows_what_the_last_one_took_in(
 def test_the_end_is_near_until_nothing_comes_any_more() -> None:
     """A last straggler that takes its time keeps no results waiting; all of them are published when the jobs ended."""
     pace = Pace(published=0.0)
-    pace.note(Pass(ingested=100), 1.0, 0.0, 110)
+    pace.note(Pass(ingested=100), 1.0, 0.0, 140)
     pace.note(Pass(ingested=3), 2.0, 0.0, 100)
     assert pace.results_s(3.0) == 0.0
     pace.note(Pass(), 3.0, 0.0, 100)
@@ -44,3 +45,21 @@ def test_the_end_is_near_until_nothing_comes_any_more() -> None:
     pace.note(Pass(ingested=100), 4.0, 0.0, 0)
     pace.ended = True
     assert pace.results_s(5.0) == inf
+
+
+@pytest.mark.parametrize(
+    ("done", "took", "left", "next_batch"),
+    [
+        pytest.param(100, 0.05, 0.1, 200, id="as fast as the last ones"),
+        pytest.param(100, 0.2, 0.05, 25, id="a slow disk gets few"),
+        pytest.param(100, 1.0, 0.001, 1, id="never none"),
+        pytest.param(100, 0.5, -0.35, 1, id="the time is over: the caller ends"),
+        pytest.param(100, 0.0, 0.1, _BATCH, id="a clock that stood still"),
+        pytest.param(3, 0.25, 0.5, 6, id="few were there"),
+    ],
+)
+def test_the_next_batch_of_results_is_as_large_as_will_be_done_in_time(
+    done: int, took: float, left: float, next_batch: int
+) -> None:
+    """By the speed of the last one, between one task and a full batch."""
+    assert _as_many(done, took, left) == next_batch

@@ -34,7 +34,7 @@ _MANY = 20  # reports in one pass from which on the workers count as busy
 #: Seconds for which results may wait while reports keep coming, and for how long they are published then.
 PUBLISH_S, _SLICE_S = 0.5, 0.15
 #: How many times what the last pass took in may be left for the end to be near: the next pass will still end before it.
-_LAST = 1.25
+_LAST = 1.5
 #: Jobs that follow one another, as far as is looked for one that keeps all of them back.
 MAX_CHAIN = 100
 _FOR_GOOD = {Code.NO_SUCH_OUTPUT, Code.NO_SUCH_TASK, Code.TOO_MANY_INPUTS}

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["clean", "publish", "remove_work", "unclean"]
 
 _BATCH = 500
-#: Tasks that are published in a second, or more: each batch costs a sync, however small it is.
-_A_SECOND = 2_000
+#: Tasks of the first batch where there is not time for all: it shows how many the next one may be. Each costs a sync.
+_FIRST = 100
 _EMPTY = hashlib.sha256(b"").hexdigest()
 #: Later than every time that is stored.
 _EVER = 2**63 - 1
@@ -54,13 +54,13 @@ _EVER = 2**63 - 1
 def publish(c: Coordinator, faults: Faults, *, seconds: float = inf) -> int:
     """Publish accepted tasks; return how many. What lies on a machine that cannot be reached now waits.
 
-    After so many seconds nothing more is begun; the fewer they are, the less is begun at once.
+    After so many seconds nothing more is begun, and at once only what will be done by then.
     """
     nodes = c.nodes_by_id()
     published, end = 0, c.clock() + seconds
-    together = max(1, int(min(_BATCH, seconds * _A_SECOND)))
+    together = _BATCH if seconds == inf else _FIRST
     tried: set[tuple[int, int]] = set()
-    while c.clock() < end:
+    while (began := c.clock()) < end:
         waiting = c.store.tasks.unpublished(together + len(tried))
         batch = [one for one in waiting if one not in tried][:together]
         if not batch:
@@ -77,7 +77,14 @@ def publish(c: Coordinator, faults: Faults, *, seconds: float = inf) -> int:
             c.store.tasks.published(shown, first)
             c.store.reports.drop_carried_of_tasks([(job, task) for job, task, _ in shown])
         published += len(shown)
+        if seconds < inf:
+            together = _as_many(len(batch), c.clock() - began, end - c.clock())
     return published
+
+
+def _as_many(done: int, took: float, left: float) -> int:
+    """Return how many tasks will be published in the seconds that are left, as `done` of them took so many."""
+    return max(1, min(_BATCH, int(done * left / max(took, 0.001))))
 
 
 def _events(c: Coordinator, shown: Sequence[tuple[int, int, int]]) -> list[bytes]:
