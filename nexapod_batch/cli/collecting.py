@@ -58,6 +58,9 @@ def _copied(row: Document, folder: Path, *, flat: bool) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
         count += 1
+    manifest = Path(f"{row['path']}.manifest")
+    if manifest.is_file():
+        shutil.copyfile(manifest, folder / f"{row['task']}.manifest")
     return count
 
 

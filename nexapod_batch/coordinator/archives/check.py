@@ -17,9 +17,11 @@ from nacl.exceptions import BadSignatureError
 from nexapod_batch.coordinator.archives import bag_format as bag
 from nexapod_batch.coordinator.archives.members import open_members
 from nexapod_batch.coordinator.archives.reproductions import check_reproductions, keys_of_reproductions
+from nexapod_batch.coordinator.evidence.export_format import judged_folder
 from nexapod_batch.coordinator.evidence.published_results import DigestedResults
 from nexapod_batch.coordinator.verification.export_check import checked_export, described
 from nexapod_batch.coordinator.verification.export_files import ExportedFiles, public_key
+from nexapod_batch.coordinator.verification.export_ledger_check import MAX_JUDGED
 from nexapod_batch.coordinator.verification.job_evidence import Evidence
 from nexapod_batch.errors import NexapodError, UnsafeOutputError, VerificationError
 from nexapod_batch.trust.keys import key_id
@@ -205,15 +207,15 @@ def _size_faults(members: Members, wanted: Mapping[str, str]) -> list[str]:
 
 
 def _results(members: Members, digests: Mapping[str, str]) -> DigestedResults:
-    """Return the published files by task, as they were digested."""
-    by_task: dict[int, dict[str, str]] = defaultdict(dict)
-    sizes: dict[int, int] = defaultdict(int)
+    """Return the published files, and those of second verdicts, by folder, as they were digested."""
+    by_folder: dict[str, dict[str, str]] = defaultdict(dict)
+    sizes: dict[str, int] = defaultdict(int)
     for name, digest in digests.items():
-        task, slash, file = name.removeprefix(bag.RESULTS).partition("/")
-        if name.startswith(bag.RESULTS) and slash and task.isascii() and task.isdecimal():
-            by_task[int(task)][file] = digest
-            sizes[int(task)] += members.sizes[name]
-    return DigestedResults(by_task, sizes)
+        folder, slash, file = name.removeprefix(bag.RESULTS).partition("/")
+        if name.startswith(bag.RESULTS) and slash:
+            by_folder[folder][file] = digest
+            sizes[folder] += members.sizes[name]
+    return DigestedResults(by_folder, sizes)
 
 
 def _input_faults(members: Members, digests: Mapping[str, str], export: Export) -> list[str]:
@@ -229,8 +231,10 @@ def _input_faults(members: Members, digests: Mapping[str, str], export: Export) 
 
 def _other_faults(members: Members, export: Export) -> list[str]:
     """Return which files have no place in an archive of this job, whoever signed for them."""
-    published = [task.task for task in export.word.tasks if task.published_from is not None]
-    known = (bag.PROOF, bag.INPUTS, bag.REPRODUCTIONS, *[f"{bag.RESULTS}{task}/" for task in published])
+    folders = [str(task.task) for task in export.word.tasks if task.published_from is not None]
+    for task in export.word.tasks:
+        folders += [judged_folder(task.task, number) for number in range(1, min(task.judged, MAX_JUDGED) + 1)]
+    known = (bag.PROOF, bag.INPUTS, bag.REPRODUCTIONS, *[f"{bag.RESULTS}{folder}/" for folder in folders])
     single = {f"{bag.DIFFERENCES}{task.task}.txt" for task in export.word.tasks}
     single |= {bag.CRATE, *bag.TAG_FILES, bag.TAGS, bag.SIGNATURE}
     others = [name for name in members.sizes if name not in single and not name.startswith(known)]

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.archives.bag_format import DIFFERENCES, INPUTS, RESULTS
 from nexapod_batch.coordinator.evidence.differences import differences_of
+from nexapod_batch.coordinator.evidence.judged_again import folder_of, written_again
 from nexapod_batch.coordinator.evidence.published_results import listed
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.errors import NotFoundError, VerificationError
+from nexapod_batch.files import output_files
 from nexapod_batch.trust.statement_decoder import decode
 from nexapod_batch.wording.differences import difference_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.tasks import TaskRow
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["EMPTY", "Item", "Run", "TaskRuns", "difference_items", "input_items", "result_items", "runs"]
+__all__ = [
+    "EMPTY", "Item", "Run", "TaskRuns", "difference_items", "input_items", "judged_items", "result_items",
+    "runs",
+]  # fmt: skip
 
 #: Logs with nothing in them are not published.
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -89,15 +94,38 @@ def _outputs(c: Coordinator, task: TaskRow, replicas: Sequence[Run]) -> dict[str
 
 def result_items(c: Coordinator, task: TaskRuns) -> list[Item]:
     """Return the published files of a task; VerificationError where one is gone."""
-    name = f"{task.row.job_id}/{task.row.idx}"
-    folder, found = c.paths.results / name, []
-    for file, digest in (task.outputs or {}).items():
+    folder = c.paths.results / str(task.row.job_id) / str(task.row.idx)
+    return list(_items(folder, f"{RESULTS}{task.row.idx}/", task.outputs or {}, task.row.job_id))
+
+
+def judged_items(c: Coordinator, task: TaskRuns) -> list[Item]:
+    """Return the files that are kept for verdicts on a task under other rules; VerificationError where one is gone."""
+    job_id, index = task.row.job_id, task.row.idx
+    found: list[Item] = []
+    said = {run.row.number: run.said[0] for run in task.replicas if run.said}
+    for _, verdict in written_again(c, job_id, index):
+        again = verdict.again
+        if again is None or again.replica is None:
+            continue
+        if task.row.published and again.replica == task.row.published_from:
+            continue  # they are the published ones
+        folder = folder_of(c.paths.results, job_id, index, again.number)
+        signed = said.get(again.replica)
+        files = None if signed is None else listed(signed, None)
+        if files is None:  # so many that the digest of their manifest alone is signed
+            files = {file.name: "" for file in output_files.find(folder, ["**"])}
+        found += _items(folder, f"{RESULTS}{folder.name}/", files, job_id)
+    return found
+
+
+def _items(folder: Path, prefix: str, files: Mapping[str, str], job_id: int) -> Iterator[Item]:
+    for file, digest in files.items():
         size = _size(folder / file)
         if size is None:
-            hint = f"nexapod-batch verify {task.row.job_id} says what else is not as it was signed"
+            hint = f"nexapod-batch verify {job_id} says what else is not as it was signed"
+            name = f"{job_id}/{folder.name}"
             raise VerificationError(f"a published file of {name} is gone", got=f"no {file!a}", hint=hint)
-        found.append(Item(f"{RESULTS}{task.row.idx}/{file}", folder / file, size, digest))
-    return found
+        yield Item(f"{prefix}{file}", folder / file, size, digest)
 
 
 def input_items(c: Coordinator, job: Job) -> list[Item]:

@@ -16,6 +16,7 @@ from nexapod_batch.coordinator.archives.contents import (
     Item,
     difference_items,
     input_items,
+    judged_items,
     result_items,
     runs,
 )
@@ -113,6 +114,7 @@ def _payload(c: Coordinator, row: JobRow, *, inputs: bool) -> list[Item]:
     items = list(kept)
     for task in runs(c, row.id):
         items += result_items(c, task)
+        items += judged_items(c, task)
         items += difference_items(c, task)
         crate.add(task)
     text = crate.text()

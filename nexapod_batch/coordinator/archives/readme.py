@@ -18,6 +18,7 @@ independent nodes computed and signed, the verdict on it, and the published file
 | file | what it is |
 |---|---|
 | `data/results/T/` | the published files of task T |
+| `data/results/T.judged-N/` | the result of verdict N on task T by other rules than the job's, which the job did not name |
 | `data/inputs/` | the inputs, each called by its SHA-256; `data/proof/job.json` says what they are |
 | `data/differences/T.txt` | where replicas that lost differed from what was accepted |
 | `data/proof/` | signed statements, verdicts and keys; its `README.md` explains each |

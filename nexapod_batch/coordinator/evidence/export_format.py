@@ -13,7 +13,8 @@ from nexapod_batch.trust.keys import key_id
 
 __all__ = [
     "CHECKPOINT", "COORDINATOR", "JOB", "LEDGER_KEY", "MANIFEST", "MAX_FILE", "PROOF", "ROTATION", "SIGNATURE",
-    "VERDICT", "ExportedReplica", "ExportedTask", "ExportedVerdict", "job_proof", "judged_file", "judged_proof",
+    "VERDICT", "ExportedReplica", "ExportedTask", "ExportedVerdict", "job_proof", "judged_file", "judged_folder",
+    "judged_proof",
     "key_stem", "publication_proof", "statement_proof", "verdict_proof",
 ]  # fmt: skip
 
@@ -54,6 +55,11 @@ def verdict_proof(job: int, task: int) -> str:
 def judged_file(job: int, task: int, number: int) -> str:
     """Return the name of a verdict on a task under other rules than the job's own."""
     return f"{job}_{task}.judged-{number}.vsa.json"
+
+
+def judged_folder(task: int, number: int) -> str:
+    """Return the name of the folder with the result of a verdict under other rules, beside those of the tasks."""
+    return f"{task}.judged-{number}"
 
 
 def judged_proof(job: int, task: int, number: int) -> str:

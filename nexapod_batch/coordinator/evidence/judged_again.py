@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from nexapod_batch.coordinator.evidence.export_format import judged_folder
 from nexapod_batch.coordinator.evidence.recompute import decision_then
 from nexapod_batch.coordinator.evidence.signed_verdicts import stored_again
 from nexapod_batch.model.document import from_document, to_document
@@ -74,7 +75,7 @@ def decided(job: Job, every: Sequence[Vote], verdict: SignedVerdict, again: Judg
 
 def folder_of(results: Path, job_id: int, task: int, number: int) -> Path:
     """Return where the files of the result of a judgement lie, unless they are the published ones."""
-    return results / str(job_id) / f"{task}.judged-{number}"
+    return results / str(job_id) / judged_folder(task, number)
 
 
 def written_again(c: Coordinator, job_id: int, task: int) -> list[tuple[int, SignedVerdict]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.coordinator.evidence.possession import had_none
 from nexapod_batch.errors import UnsafeOutputError
-from nexapod_batch.files import careful, output_files
+from nexapod_batch.files import atomic, careful, output_files, umask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.statement import Statement
 
 __all__ = [
-    "DigestedResults", "PublishedFiles", "ResultsFolder", "faults_of", "listed", "pack_manifest", "unpack_manifest",
+    "DigestedResults", "PublishedFiles", "ResultsFolder", "faults_of", "listed", "manifest_beside", "pack_manifest",
+    "unpack_manifest", "write_manifest",
 ]  # fmt: skip
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -36,6 +37,32 @@ _NAMED = 5
 def pack_manifest(files: Mapping[str, str]) -> bytes:
     """Return the manifest of (name, digest) as it is stored."""
     return zlib.compress(output_files.manifest(files.items()), 1)
+
+
+def manifest_beside(folder: Path) -> Path:
+    """Return where, for people, the manifest of what is published in a folder lies: it is none of the outputs."""
+    return folder.with_name(f"{folder.name}.manifest")
+
+
+def write_manifest(folder: Path, packed: bytes) -> None:
+    """Write the manifest of what is published in a folder beside it; `sha256sum --check` reads it. OSError."""
+    with umask.as_given():
+        atomic.write(manifest_beside(folder), zlib.decompress(packed), 0o666)
+
+
+def _manifest_faults(folder: Path, statement: Statement) -> list[str]:
+    """Return that the manifest beside a folder is not the signed one; results of before had none there."""
+    path = manifest_beside(folder)
+    if not statement.manifest or not os.path.lexists(path):
+        return []
+    (subject,) = statement.subjects
+    try:
+        text = careful.read(path, subject.size or 1 << 30)
+    except OSError:
+        text = b""
+    if hashlib.sha256(text).hexdigest() == subject.sha256:
+        return []
+    return [f"{path.name} beside it is not the manifest that was signed"]
 
 
 def unpack_manifest(packed: bytes, statement: Statement) -> dict[str, str] | None:
@@ -74,10 +101,10 @@ def faults_of(
         return [_unusable(folder, error)]
     logs = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     if files is None:
-        return _against_manifest(folder, statement, sizes, logs, advance)
+        return _other_manifest(dict(_digests(folder, sorted(sizes), sizes, advance)), statement)
     wanted = {name: digest for name, digest in logs.items() if digest != _EMPTY}
     wanted.update(files)
-    faults = _other_names(wanted, sizes)
+    faults = _manifest_faults(folder, statement) + _other_names(wanted, sizes)
     faults += _changed(folder, wanted, sizes, _signed_sizes(statement), advance)
     if len(faults) > _NAMED:
         return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
@@ -96,13 +123,13 @@ def _signed_sizes(statement: Statement) -> dict[str, int | None]:
 class PublishedFiles(Protocol):
     """The published files of a job, wherever they are."""
 
-    def has(self, task: int) -> bool:
-        """Say whether there is anything of a task."""
+    def has(self, folder: str) -> bool:
+        """Say whether there is anything in the folder of a task, or of a second verdict on it."""
 
     def faults(
-        self, task: int, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
+        self, folder: str, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
     ) -> list[str]:
-        """Return what of a task is not as it was signed; as `faults_of`."""
+        """Return what in a folder is not as it was signed; as `faults_of`."""
 
 
 class ResultsFolder(NamedTuple):
@@ -110,39 +137,41 @@ class ResultsFolder(NamedTuple):
 
     path: Path
 
-    def has(self, task: int) -> bool:
-        """Say whether there is anything of a task."""
-        return os.path.lexists(self.path / str(task))
+    def has(self, folder: str) -> bool:
+        """Say whether there is anything in a folder."""
+        return os.path.lexists(self.path / folder)
 
     def faults(
-        self, task: int, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
+        self, folder: str, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
     ) -> list[str]:
-        """Return what of a task is not as it was signed; as `faults_of`."""
-        return faults_of(self.path / str(task), statement, files, advance)
+        """Return what in a folder is not as it was signed; as `faults_of`."""
+        return faults_of(self.path / folder, statement, files, advance)
 
 
 class DigestedResults(NamedTuple):
-    """Files that were digested already, by task."""
+    """Files that were digested already, by folder."""
 
-    digests: Mapping[int, Mapping[str, str]]  # hex SHA-256 by name
-    sizes: Mapping[int, int]  # bytes of all of them
+    digests: Mapping[str, Mapping[str, str]]  # hex SHA-256 by name
+    sizes: Mapping[str, int]  # bytes of all of them
 
-    def has(self, task: int) -> bool:
-        """Say whether there is anything of a task."""
-        return task in self.digests
+    def has(self, folder: str) -> bool:
+        """Say whether there is anything in a folder."""
+        return folder in self.digests
 
     def faults(
-        self, task: int, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
+        self, folder: str, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
     ) -> list[str]:
-        """Return what of a task is not as it was signed; as `faults_of`."""
-        found = self.digests.get(task, {})
+        """Return what in a folder is not as it was signed; as `faults_of`."""
+        found = self.digests.get(folder, {})
+        if files is None and statement.manifest:
+            return _other_manifest(found, statement)
         wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
         wanted = {name: digest for name, digest in wanted.items() if digest != _EMPTY} | dict(files or {})
         faults = _other_names(wanted, found)
         for name in sorted(wanted.keys() & found.keys()):
             if found[name] != wanted[name]:
                 faults.append(f"{name} is not what was signed: got sha256 {found[name]}, wanted {wanted[name]}")
-        advance(self.sizes.get(task, 0))
+        advance(self.sizes.get(folder, 0))
         if len(faults) > _NAMED:
             return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
         return faults
@@ -183,15 +212,9 @@ def _other_names(wanted: Mapping[str, str], sizes: Mapping[str, object]) -> list
     return gone + [f"{name!a} was not signed" for name in sorted(sizes.keys() - wanted.keys())]
 
 
-def _against_manifest(
-    folder: Path,
-    statement: Statement,
-    sizes: Mapping[str, int],
-    logs: Mapping[str, str],
-    advance: Callable[[int], None],
-) -> list[str]:
-    """Compare with the digest of a manifest whose text is not known: then no file can be named."""
-    found = dict(_digests(folder, sorted(sizes), sizes, advance))
+def _other_manifest(found: Mapping[str, str], statement: Statement) -> list[str]:
+    """Return that files are not those of a manifest of which the digest alone is known: then none can be named."""
+    logs = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     signed_logs = {name: digest for name, digest in logs.items() if digest != _EMPTY}
     own = [name for name, digest in signed_logs.items() if found.get(name) == digest]
     if _has_digest(found, own, statement.subjects[0].sha256):

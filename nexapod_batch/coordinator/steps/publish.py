@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.evidence.differences import put_differences
-from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
+from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest, write_manifest
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
 from nexapod_batch.coordinator.steps.carried_files import fresh_folder, partial_folder, write_carried
 from nexapod_batch.coordinator.steps.possession import withdraw_copies
@@ -257,8 +257,13 @@ def _reveal(c: Coordinator, folder: str, job_id: int, task: int, done: _Copied) 
             why = Reason(code=Code.UNPUBLISHED_FOLDER_TAKEN, parameters={"folder": plain(final)})
             with c.store.atomic():
                 c.store.tasks.cannot_publish(job_id, task, why.stored())
-        return number
-    return done.number
+            return 0
+        packed = c.store.tasks.manifest(job_id, task)
+    else:
+        number, packed = done.number, done.manifest
+    if packed is not None:
+        write_manifest(Path(final), packed)
+    return number
 
 
 def _holder(c: Coordinator, job_id: int, task: int, folder: Path) -> int:

@@ -40,12 +40,7 @@ class Bad(Exception):  # noqa: N818 - a word for what is refused
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of which no key stands there twice: readers would disagree on which one counts.
-
-    Raises:
-        Bad: A key stands there twice.
-
-    """
+    """Return an object; Bad where a key stands in it twice: readers would disagree on which one counts."""
     if len({key for key, _ in pairs}) != len(pairs):
         raise Bad("a key stands in it twice")
     return dict(pairs)
@@ -58,12 +53,7 @@ def fingerprint(spki: bytes) -> str:
 
 
 def read_key(text: str) -> bytes:
-    """Return the bytes of a public key in PEM form.
-
-    Raises:
-        SystemExit: It is no public key of Ed25519.
-
-    """
+    """Return the bytes of a public key in PEM form; SystemExit where it is no public key of Ed25519."""
     spki = base64.b64decode("".join(line for line in text.splitlines() if not line.startswith("-----")))
     if not spki.startswith(SPKI) or len(spki) != len(SPKI) + 32:
         raise SystemExit("a --key is no Ed25519 public key in PEM form")
@@ -71,12 +61,7 @@ def read_key(text: str) -> bytes:
 
 
 def verified(envelope: Path, kind: str, spki: bytes) -> Any:  # noqa: ANN401 - whatever was signed
-    """Return what a DSSE envelope says, if the key signed it, by openssl.
-
-    Raises:
-        Bad: It is of another type, or that key did not sign it.
-
-    """
+    """Return what a DSSE envelope says; Bad where it is of another type, or the key did not sign it, by openssl."""
     document = json.loads(envelope.read_text(encoding="utf-8"), object_pairs_hook=once)
     payload = base64.b64decode(document["payload"])
     if document["payloadType"] != kind:
@@ -165,12 +150,7 @@ def isolation_of(job: Any) -> str:  # noqa: ANN401
 
 
 def owner(delegation: Path, keys: dict[str, bytes]) -> tuple[str, bytes]:
-    """Return which of the keys that were given a delegation names.
-
-    Raises:
-        Bad: The delegation is missing, or names another key.
-
-    """
+    """Return which of the keys that were given a delegation names; Bad where it is missing, or names another."""
     if not delegation.exists():
         raise Bad(f"{delegation.name} is missing")
     document = json.loads(delegation.read_text(encoding="utf-8"), object_pairs_hook=once)
@@ -208,12 +188,7 @@ def coordinators() -> list[bytes]:
 
 @cache
 def head() -> tuple[str, int, str]:
-    """Return the head of the ledger as it was signed, and of it the size and the root.
-
-    Raises:
-        Bad: The coordinator did not sign it.
-
-    """
+    """Return the head of the ledger as it was signed, its size and root; Bad where the coordinator did not sign it."""
     text = (HERE / "checkpoint").read_text(encoding="utf-8")
     said, _, lines = text.partition("\n\n")
     name, size, root = said.split("\n")
@@ -226,12 +201,7 @@ def head() -> tuple[str, int, str]:
 
 
 def proved(file: str) -> dict[str, Any]:
-    """Return the entry of the ledger that a proof is of.
-
-    Raises:
-        Bad: There is no such proof, or it does not lead to the head.
-
-    """
+    """Return the entry of the ledger that a proof is of; Bad where there is none, or it does not lead to the head."""
     if not (HERE / file).is_file():
         raise Bad(f"OMITTED: {file} is not here")
     text, size, root = head()
@@ -258,31 +228,57 @@ def check_verdict(name: str, task: Any, verdict: Any, job: Any) -> str:  # noqa:
         raise Bad(f"the ledger has another verdict on it: {said}")
     if "sha256" not in said:
         return "nobody: it was reached before verdicts were signed"
-    file = HERE / f"{name}.vsa.json"
-    if not file.exists():
-        raise Bad(f"OMITTED: the ledger has a signed verdict on it, and {file.name} is not here")
-    payload = base64.b64decode(json.loads(file.read_text(encoding="utf-8"))["payload"])
-    if base64.b64encode(hashlib.sha256(payload).digest()).decode() != said["sha256"]:
-        raise Bad(f"{file.name} is not the verdict that the ledger has")
-    key = next((key for key in coordinators() if signs(file, key)), None)
-    if key is None:
-        raise Bad(f"{file.name} is not signed by the coordinator")
-    summary = json.loads(payload, object_pairs_hook=once)
-    predicate = summary["predicate"]
+    key, summary = opened(f"{name}.vsa.json", name, said)
+    own = summary["predicate"]["nexapod"]
     wanted = {
-        "job": (predicate["resourceUri"], f"urn:uuid:{verdict['uuid']}#{task['task']}"),
+        "job": (summary["predicate"]["resourceUri"], f"urn:uuid:{verdict['uuid']}#{task['task']}"),
         "document": (sha256 := summary["subject"][0]["digest"]["sha256"], form_of(sha256, job)),
-        "state": (predicate["nexapod"]["state"], task["state"]),
-        "number that agree": (predicate["nexapod"]["agree"], task["agree"]),
+        "state": (own["state"], task["state"]),
+        "number that agree": (own["agree"], task["agree"]),
     }
     for what, (got, expected) in wanted.items():
         if got != expected:
-            raise Bad(f"{file.name} is of another {what}: {got!r}, wanted {expected!r}")
-    here = {(NAME.sub(r"\1_\2.\3", path.name), digest(path)) for path in HERE.glob(f"{name}.*.dsse.json")}
-    for one in predicate["inputAttestations"]:
+            raise Bad(f"{name}.vsa.json is of another {what}: {got!r}, wanted {expected!r}")
+    return key
+
+
+def opened(name: str, task: str, said: dict[str, Any]) -> tuple[str, Any]:
+    """Return whose key signed a verdict, and the verdict; Bad unless the entry has it, and all it names is here."""
+    file = HERE / name
+    if not file.exists():
+        raise Bad(f"OMITTED: the ledger has a signed verdict on it, and {name} is not here")
+    payload = base64.b64decode(json.loads(file.read_text(encoding="utf-8"))["payload"])
+    if base64.b64encode(hashlib.sha256(payload).digest()).decode() != said["sha256"]:
+        raise Bad(f"{name} is not the verdict that the ledger has")
+    key = next((key for key in coordinators() if signs(file, key)), None)
+    if key is None:
+        raise Bad(f"{name} is not signed by the coordinator")
+    summary = json.loads(payload, object_pairs_hook=once)
+    here = {(NAME.sub(r"\1_\2.\3", path.name), digest(path)) for path in HERE.glob(f"{task}.*.dsse.json")}
+    for one in summary["predicate"]["inputAttestations"]:
         if (one["uri"], one["digest"]["sha256"]) not in here:
             raise Bad(f"OMITTED: it was reached from a statement of {one['uri']} that is not here")
-    return fingerprint(key)
+    return fingerprint(key), summary
+
+
+def check_again(name: str, task: Any, verdict: Any) -> bool:  # noqa: ANN401
+    """Say what came of a task by other rules than the job's, and whether it is as the ledger has it."""
+    good = True
+    for number in range(1, task.get("judged", 0) + 1):
+        again = f"{name}.judged-{number}"
+        try:
+            said = proved(f"{again}.tlog-proof")
+            key, summary = opened(f"{again}.vsa.json", name, said)
+            about = summary["predicate"]["resourceUri"], said["kind"], said["id"]
+            if about != (f"urn:uuid:{verdict['uuid']}#{task['task']}", "judged-again", name):
+                raise Bad(f"it is about something else: {about}")
+            own = summary["predicate"]["nexapod"]
+            rules = json.dumps(own["judgedAgain"]["outputs"])
+            print(f"{again}: {own['state']} under other rules, which the job did not name: {rules}; signed by {key}")
+        except (Bad, ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            print(f"{again}: the verdict is not proved: {error}")
+            good = False
+    return good
 
 
 def signs(envelope: Path, key: bytes) -> bool:
@@ -360,6 +356,7 @@ def one_task(task: Any, verdict: Any, job: Any, keys: dict[str, bytes], results:
         except (Bad, ValueError, KeyError, TypeError, IndexError, OSError) as error:
             print(f"{job_id}_{index}: the verdict is not proved: {error}")
             good = False
+    good &= check_again(f"{job_id}_{index}", task, verdict)
     enough = agreed(task, job_id, job, groups, results)
     return good and enough
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from nexapod_batch.coordinator.evidence.export_format import JOB, VERDICT, ExportedVerdict, judged_file
+from nexapod_batch.coordinator.evidence.export_format import JOB, VERDICT, ExportedVerdict, judged_file, judged_folder
 from nexapod_batch.coordinator.evidence.published_results import ResultsFolder, listed
 from nexapod_batch.coordinator.verification.export_files import ExportedFiles
 from nexapod_batch.coordinator.verification.export_ledger_check import MAX_JUDGED, LedgerProofs
@@ -28,7 +28,7 @@ from nexapod_batch.coordinator.verification.export_statements import (
     vote_faults,
     vote_of_replica,
 )
-from nexapod_batch.coordinator.verification.export_verdict import exported_again_faults, signed_faults
+from nexapod_batch.coordinator.verification.export_verdict import exported_again_faults, opened_again, signed_faults
 from nexapod_batch.coordinator.verification.job_evidence import Evidence
 from nexapod_batch.coordinator.verification.verdicts import reached_faults
 from nexapod_batch.errors import DescriptorError, NexapodError, VerificationError
@@ -48,11 +48,14 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.verification.export_statements import FoundStatement
     from nexapod_batch.ledger.note import NoteKey
     from nexapod_batch.model.job import Job
+    from nexapod_batch.trust.verdict import JudgedAgain
 
 __all__ = ["Export", "checked_export", "described", "verify_folder"]
 
 #: What hostile JSON, or a word that is none of ours, raises on its way.
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, LookupError, OverflowError, DescriptorError)
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 class _Record(NamedTuple):
@@ -207,7 +210,7 @@ def _check_task(export: Export, ledger: LedgerProofs, task: ExportedTask, eviden
     signed = "" if f"{name}.vsa.json" in export.files.names else " (of no signed verdict)"
     evidence.add("verdict", name, problems, text=f"{task.state}: {why}{signed}")
     for number in range(1, min(task.judged, MAX_JUDGED) + 1):
-        problems = _judged_faults(export, task, number, found) if good else ["its statements do not hold"]
+        problems = _judged_faults(export, task, number, found, evidence) if good else ["its statements do not hold"]
         evidence.add("judged", f"{name} ({number})", problems)
     if not good:
         return
@@ -265,14 +268,35 @@ def _verdict_faults(export: Export, task: ExportedTask, found: Mapping[int, Sequ
 
 
 def _judged_faults(
-    export: Export, task: ExportedTask, number: int, found: Mapping[int, Sequence[FoundStatement]]
+    export: Export, task: ExportedTask, number: int, found: Mapping[int, Sequence[FoundStatement]], evidence: Evidence
 ) -> list[str]:
-    """Return what is wrong with a verdict on a task under other rules."""
+    """Return what is wrong with a verdict on a task under other rules, and with its files where they are here."""
     votes = [vote_of_replica(export.job, replica, found[replica.number]) for replica in task.replicas]
     try:
-        return exported_again_faults(export.files, export.word, export.job, task, number, votes, found)
+        verdict, again = opened_again(export.files, export.word.job, task.task, number)
+        faults = exported_again_faults(export.word, export.job, task, verdict, again, votes, found)
+        return faults + _judged_files(export, task, again, found, evidence)
     except (OSError, VerificationError, *_UNREADABLE) as error:
         return [f"it cannot be worked out again: {_shown(error)}"]
+
+
+def _judged_files(
+    export: Export, task: ExportedTask, again: JudgedAgain, found: Mapping[int, Sequence[FoundStatement]],
+    evidence: Evidence,
+) -> list[str]:
+    """Return where files that are kept for a verdict under other rules are not what their replica signed."""
+    folder, results = judged_folder(task.task, again.number), export.results
+    if results is None or not results.has(folder):
+        return []
+    signed = found.get(again.replica or 0, ())
+    if len(signed) != 1:
+        return [f"files lie in {folder}, and its result is of no replica that made one statement"]
+    said = signed[0].said._replace(stdout_sha256=_EMPTY, stderr_sha256=_EMPTY)  # logs are not kept with it
+
+    def read(size: int) -> None:
+        evidence.files += size
+
+    return [f"{folder}: {fault}" for fault in results.faults(folder, said, listed(said, None), read)]
 
 
 def _record(job: int, task: ExportedTask) -> _Record:
@@ -296,7 +320,7 @@ def _results(
     """Check the manifest of a task's outputs, and the published files where they are given."""
     name, source = f"{export.word.job}_{task.task}", found.get(task.published_from or 0)
     if task.published_from is None:
-        if export.results is not None and export.results.has(task.task):
+        if export.results is not None and export.results.has(str(task.task)):
             evidence.add("results", name, ["files lie in its folder, and nothing of it is said to have been published"])
         return
     if not source:
@@ -316,7 +340,7 @@ def _results(
     def read(size: int) -> None:
         evidence.files += size
 
-    problems = export.results.faults(task.task, said, listed(said, packed), read)
+    problems = export.results.faults(str(task.task), said, listed(said, packed), read)
     evidence.add("results", name, problems, text=f"from replica {task.published_from}")
 
 

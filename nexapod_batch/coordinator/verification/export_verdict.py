@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.verification.export_statements import FoundStatement
     from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Vote
-    from nexapod_batch.trust.verdict import SignedVerdict
+    from nexapod_batch.trust.verdict import JudgedAgain, SignedVerdict
 
-__all__ = ["exported_again_faults", "signed_faults"]
+__all__ = ["exported_again_faults", "opened_again", "signed_faults"]
 
 
 def signed_faults(
@@ -60,27 +60,32 @@ def signed_faults(
     return faults + list(_statement_faults(name, task, verdict, statements)) + _answer_faults(task, verdict, statements)
 
 
-def exported_again_faults(
-    files: ExportedFiles,
-    word: ExportedVerdict,
-    job: Job,
-    task: ExportedTask,
-    number: int,
-    votes: Sequence[Vote],
-    statements: Mapping[int, Sequence[FoundStatement]],
-) -> list[str]:
-    """Return what is wrong with a verdict on a task under other rules, given a vote for each replica.
+def opened_again(files: ExportedFiles, job: int, task: int, number: int) -> tuple[SignedVerdict, JudgedAgain]:
+    """Return a verdict on a task under other rules.
 
     Raises:
         VerificationError: It is not signed by the coordinator, or cannot be read; also OSError.
 
     """
-    name, keys = f"{word.job}_{task.task}", {key_id(public): public for public in files.coordinators}
-    opened = open_envelope(files.read(judged_file(word.job, task.task, number)).rstrip(b"\n"), VERDICT_TYPE, keys)
+    keys = {key_id(public): public for public in files.coordinators}
+    opened = open_envelope(files.read(judged_file(job, task, number)).rstrip(b"\n"), VERDICT_TYPE, keys)
     verdict = decode_verdict(opened.payload)
-    again = verdict.again
-    if again is None or again.number != number:
-        return ["it is not the verdict of this number"]
+    if verdict.again is None or verdict.again.number != number:
+        raise VerificationError("it is not the verdict of this number")
+    return verdict, verdict.again
+
+
+def exported_again_faults(
+    word: ExportedVerdict,
+    job: Job,
+    task: ExportedTask,
+    verdict: SignedVerdict,
+    again: JudgedAgain,
+    votes: Sequence[Vote],
+    statements: Mapping[int, Sequence[FoundStatement]],
+) -> list[str]:
+    """Return what is wrong with a verdict on a task under other rules, given a vote for each replica."""
+    name = f"{word.job}_{task.task}"
     faults = terms_faults(word.uuid, word.digest, job, task.task, verdict, again)
     faults += decision_faults(job, votes, verdict, again, task.extra)
     here = {(f"{name}.{replica}", one.sha256) for replica, ones in statements.items() for one in ones}

@@ -264,9 +264,9 @@ def _strays(c: Coordinator, job_id: int, job: Job) -> Iterator[str]:
 
 
 def _is_of_task(name: str, known: Array | tuple[int, ...]) -> bool:
-    """Say whether a folder is called as the results of a task are, or as they are while they are written."""
-    task = name.removeprefix(".").removesuffix(".partial")
-    return task.isdecimal() and name in {task, f".{task}.partial"} and int(task) in known
+    """Say whether something is called as the results of a task are, as while they are written, or their manifest."""
+    task = name.removeprefix(".").removesuffix(".partial").removesuffix(".manifest")
+    return task.isdecimal() and name in {task, f".{task}.partial", f"{task}.manifest"} and int(task) in known
 
 
 def _judged(c: Coordinator, job_id: int) -> Iterator[tuple[int, int]]:

@@ -32,7 +32,7 @@ SUMS = "SHA256SUMS"
 NAMES = re.compile(
     r"state\.db|about\.json|newest-launch|keys/[A-Za-z0-9][\w.-]*|inputs/[0-9a-f]{64}|config/config\.toml"
     r"|config/sites\.d/[\w.-]+\.toml|spool/[\w-]+/(?:node\.json|manners\.json|reports/[\w.-]+\.jsonl)"
-    r"|results/[0-9]+/[0-9]+/(?s:.+)"
+    r"|results/[0-9]+/(?:[0-9]+(?:\.judged-[0-9]+)?/(?s:.+)|[0-9]+\.manifest)"
 )
 _BLOCK = 1 << 20
 _MAX_SUMS = 1 << 30

@@ -129,7 +129,7 @@ def _spools(paths: Paths) -> Iterator[tuple[str, Path]]:
 
 
 def _results(paths: Paths) -> Iterator[tuple[str, Path]]:
-    """Yield the published results: all plain files below `JOB/TASK`."""
+    """Yield the published results: all plain files below `JOB/TASK`, of second verdicts too, and manifests."""
     for folder, folders, files in os.walk(paths.results):
         if os.path.relpath(folder, paths.results).count("/") == 0:  # partial ones of a publication under way
             folders[:] = [folder for folder in folders if not folder.startswith(".")]

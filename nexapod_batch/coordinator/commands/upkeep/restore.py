@@ -218,10 +218,14 @@ def _put_results(paths: Paths, folder: Path) -> int:
         own_folder(target.parent, below=paths.results.parent, mode=umask.folder_mode())
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(task, partial)
-        _open_to_readers(partial)
+        if task.is_file():  # a manifest
+            shutil.copyfile(task, partial)
+            os.chmod(partial, umask.folder_mode() & 0o666)
+        else:
+            shutil.copytree(task, partial)
+            _open_to_readers(partial)
         partial.rename(target)
-        put += 1
+        put += task.name.isdecimal()
     return put
 
 
