@@ -75,7 +75,7 @@ def change(home: Home, reader: Path, what: Callable[[Path], None]) -> None:
         path = folder / f"{manifest}-sha256.txt"
         names = [line.partition("  ")[2] for line in path.read_text().splitlines()]
         there = [name for name in names if (folder / name).exists()]
-        path.write_bytes(subprocess.run(["sha256sum", *there], cwd=folder, capture_output=True, check=True).stdout)
+        path.write_bytes(subprocess.run(["sha256sum", "--", *there], cwd=folder, capture_output=True, check=True).stdout)
         if path.with_suffix(".sig").exists():
             path.with_suffix(".sig").write_bytes(signer.sign(path.read_bytes()))
     subprocess.run(["tar", "-cf", archive, bag.name], cwd=inside, check=True)

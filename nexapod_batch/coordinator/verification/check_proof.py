@@ -242,13 +242,13 @@ def check_verdict(name: str, task: Any, verdict: Any, job: Any) -> str:  # noqa:
     return key
 
 
-def opened(name: str, task: str, said: dict[str, Any]) -> tuple[str, Any]:
+def opened(name: str, task: str, entry: dict[str, Any]) -> tuple[str, Any]:
     """Return whose key signed a verdict, and the verdict; Bad unless the entry has it, and all it names is here."""
     file = HERE / name
     if not file.exists():
         raise Bad(f"OMITTED: the ledger has a signed verdict on it, and {name} is not here")
     payload = base64.b64decode(json.loads(file.read_text(encoding="utf-8"))["payload"])
-    if base64.b64encode(hashlib.sha256(payload).digest()).decode() != said["sha256"]:
+    if base64.b64encode(hashlib.sha256(payload).digest()).decode() != entry["sha256"]:
         raise Bad(f"{name} is not the verdict that the ledger has")
     key = next((key for key in coordinators() if signs(file, key)), None)
     if key is None:
