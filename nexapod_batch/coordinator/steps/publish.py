@@ -201,10 +201,10 @@ def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> 
                 raise UnsafeOutputError("it never had the outputs that it signed")
             if any(r.validation == "invalid" for r in replicas):
                 put_differences(c, nodes, replicas, outputs)
+            manifest = _manifest(outputs, c.paths.results / str(job_id) / str(task))
         except (UnsafeOutputError, OSError) as error:
             tried.append({"number": replica.number, "error": Reason.of_error(error)})
             continue
-        manifest = pack_manifest(outputs.files) if outputs.statement.manifest else None
         return _Copied(replica.number, files, manifest)
     there = c.paths.results / str(job_id) / str(task)
     if there.is_dir() and (number := _holder(c, job_id, task, there)):  # published before, as after a salvage
@@ -212,6 +212,16 @@ def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> 
     if not tried:
         return Reason(code=Code.UNPUBLISHED_NO_FILES)
     return Reason(code=Code.UNPUBLISHED_FILES, parameters={"replicas": tried})
+
+
+def _manifest(outputs: Outputs, folder: Path) -> bytes | None:
+    """Return the manifest of outputs, where they are too many for a statement; it lies beside their folder then."""
+    if not outputs.statement.manifest:
+        return None
+    packed = pack_manifest(outputs.files)
+    if not os.path.lexists(folder):  # else it is there from before, or the folder is another job's
+        write_manifest(folder, packed)
+    return packed
 
 
 def _in_order(c: Coordinator, job_id: int, task: int, replicas: Sequence[ReplicaRow]) -> list[ReplicaRow]:
@@ -257,13 +267,8 @@ def _reveal(c: Coordinator, folder: str, job_id: int, task: int, done: _Copied) 
             why = Reason(code=Code.UNPUBLISHED_FOLDER_TAKEN, parameters={"folder": plain(final)})
             with c.store.atomic():
                 c.store.tasks.cannot_publish(job_id, task, why.stored())
-            return 0
-        packed = c.store.tasks.manifest(job_id, task)
-    else:
-        number, packed = done.number, done.manifest
-    if packed is not None:
-        write_manifest(Path(final), packed)
-    return number
+        return number
+    return done.number
 
 
 def _holder(c: Coordinator, job_id: int, task: int, folder: Path) -> int:
