@@ -38,12 +38,16 @@ _EXPIRED = re.compile(r"ExpiredToken|RequestExpired|TokenRefreshRequired|securit
 _WHOLE = 8 << 20
 _PARTS_AT_ONCE = 2
 _BLOCK = 4 << 20
+#: Silence after which a connection counts as broken, and how long one request may take: an object of any size is one.
+_SILENCE, _WHOLE_REQUEST = "60s", "7days"
 
 
 def open_store(bucket: str, environ: Mapping[str, str]) -> S3Store:
     """Return a bucket as the environment says how it is reached; plain HTTP only where that names it."""
     plain = environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return S3Store(bucket, client_options={"allow_http": plain})
+    return S3Store(
+        bucket, client_options={"allow_http": plain, "read_timeout": _SILENCE, "timeout": _WHOLE_REQUEST}
+    )
 
 
 @contextmanager

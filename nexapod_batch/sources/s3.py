@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Source"]
 
-_BLOCK = 4 << 20
+_BLOCK = 1 << 20
 #: Keys that a pattern looks through, at most.
 _LOOKED_AT = 100_000
 _GLOB = re.compile(r"[*\[]")

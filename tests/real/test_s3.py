@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import re
-import subprocess
-import sys
-import threading
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,9 +12,11 @@ from urllib.parse import urlsplit
 import obstore
 import pytest
 from homes import Home, ended
+from moto_server import s3_server
 from obstore.store import S3Store
 
 from nexapod_batch.sources import SourceError, SourceSettings
+from nexapod_batch.sources.buckets import open_store
 from nexapod_batch.sources.s3 import S3Source
 
 if TYPE_CHECKING:
@@ -32,21 +31,8 @@ JOB = '[job]\ncommand = ["sh", "-c", "sha256sum < in > out"]\n[quorum]\ndistinct
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[dict[str, str]]:
     """Yield the environment by which a server of a bucket is reached; it ends with the module."""
-    program = Path(sys.executable).with_name("moto_server")
-    server = subprocess.Popen([program, "-H", "127.0.0.1", "-p", "0"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert server.stderr is not None
-    url = next(found[1] for line in server.stderr if (found := re.search(r"Running on (http://\S+)", line)))
-    drain = threading.Thread(target=server.stderr.read, daemon=True)  # it writes a line for each request
-    drain.start()
-    try:
-        yield {
-            "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret",
-        }  # fmt: skip
-    finally:
-        server.terminate()
-        server.wait()
-        drain.join()
-        server.stderr.close()
+    with s3_server() as environ:
+        yield environ
 
 
 @pytest.fixture
@@ -59,11 +45,6 @@ def home(tmp_path: Path) -> Iterator[Home]:
 @pytest.fixture
 def bucket(endpoint: dict[str, str]) -> S3Store:
     """Return a bucket with one object."""
-    where = urlsplit(endpoint["AWS_ENDPOINT_URL"])
-    connection = http.client.HTTPConnection(where.hostname or "", where.port)
-    connection.request("PUT", "/data")
-    connection.getresponse().read()
-    connection.close()
     store = S3Store(
         "data", endpoint=endpoint["AWS_ENDPOINT_URL"], region="us-east-1", access_key_id="me",
         secret_access_key=endpoint["AWS_SECRET_ACCESS_KEY"],        client_options={"allow_http": True},
@@ -168,6 +149,58 @@ def test_a_listing_is_bounded(endpoint: dict[str, str], bucket: S3Store, monkeyp
     monkeypatch.setattr("nexapod_batch.sources.s3._LOOKED_AT", 4)
     with pytest.raises(SourceError, match="looks through too many"):
         S3Source().listed("s3://data/many/0*", 4, settings)
+
+
+@pytest.fixture
+def here(endpoint: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Reach the server from this process."""
+    for name, value in endpoint.items():
+        monkeypatch.setenv(name, value)
+    return endpoint
+
+
+def test_an_object_that_changes_between_two_reads(here: dict[str, str], bucket: S3Store) -> None:
+    """What came of another version is not gone on from: it is read from its beginning; the same version goes on."""
+    settings = SourceSettings(environ=here)
+    obstore.put(bucket, "changing", b"first version")
+    with S3Source().open("s3://data/changing", 0, "", settings) as opened:
+        version = opened.version
+        assert b"".join(opened.blocks) == b"first version"
+    with S3Source().open("s3://data/changing", 6, version, settings) as opened:
+        assert (opened.start, b"".join(opened.blocks)) == (6, b"version")
+    obstore.put(bucket, "changing", b"other version")
+    with S3Source().open("s3://data/changing", 6, version, settings) as opened:
+        assert (opened.start, b"".join(opened.blocks)) == (0, b"other version")
+        assert opened.version != version
+
+
+def test_a_version_that_is_named_stays_what_it_was(here: dict[str, str]) -> None:
+    """`?versionId=` is an earlier one, whatever the object is today."""
+    where = urlsplit(here["AWS_ENDPOINT_URL"])
+    settings = SourceSettings(environ=here)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port)
+    said = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    for path, body in (("/versioned", b""), ("/versioned?versioning", said)):
+        connection.request("PUT", path, body)
+        connection.getresponse().read()
+    connection.close()
+    store = open_store("versioned", here)
+    old = obstore.put(store, "x", b"old")["version"]
+    obstore.put(store, "x", b"new")
+    for url, wanted in (("s3://versioned/x", b"new"), (f"s3://versioned/x?versionId={old}", b"old")):
+        with S3Source().open(url, 0, "", settings) as opened:
+            assert b"".join(opened.blocks) == wanted
+
+
+def test_without_a_login(here: dict[str, str], bucket: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AWS_SKIP_SIGNATURE no keys are sent, and what is not public says so at once."""
+    obstore.put(bucket, "public", b"for some")
+    for name in [name for name in here if "KEY" in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    settings = SourceSettings(environ=dict(os.environ))
+    with pytest.raises(SourceError, match="asks for a login"), S3Source().open("s3://data/public", 0, "", settings):
+        pass
 
 
 def test_nobody_answers(home: Home) -> None:
