@@ -114,6 +114,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
     "submit": {
         "job": int, "uuid": str, "tasks": int, "core_hours": (float, int, None), "results": str, "reach": str,
         "warnings": [str], "state": str,
+        "travel": [{"node": str, "files": int, "size": int, "files_to_send": int, "size_to_send": int}],
     },
     "ls": {"jobs": [_JOB]},
     "show": _SHOWN,

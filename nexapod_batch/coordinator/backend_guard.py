@@ -97,6 +97,16 @@ class _Guarded:
         found: Path = self._guard("live_logs", (context, replica), lambda: Path(method(context, replica)))
         return found
 
+    def absent(self, context: NodeContext, sizes: Mapping[str, int]) -> frozenset[str]:
+        """Return the digests of inputs that would have to be sent; none where the backend does not say."""
+        method = getattr(self._backend, "absent", None)
+        if method is None:
+            return frozenset()
+        found: frozenset[str] = self._guard(
+            "absent", (context,), lambda: frozenset(method(context, sizes)) & sizes.keys()
+        )
+        return found
+
     def cluster_id(self, context: NodeContext) -> str:
         """Return what names the cluster behind a site; "" where the backend does not say."""
         method = getattr(self._backend, "cluster_id", None)

@@ -72,7 +72,7 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name[:50]}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
-def sync_files(paths: Iterable[Path | str], *, below: Collection[Path] = ()) -> None:
+def sync_files(paths: Iterable[Path | str], *, below: Collection[Path | str] = ()) -> None:
     """Make files and their folders durable: each by itself when they are few, else the file systems they lie on.
 
     Where all of them lie `below` some folders, on the file systems of these, many need not be looked at one by one.

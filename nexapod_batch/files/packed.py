@@ -72,9 +72,12 @@ def pack(sources: Mapping[str, Path]) -> Iterator[bytes]:
     """
     piece = bytearray()
     for digest, path in sources.items():
-        with careful.stream(path) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            data = stream.read(size)
+        fd = careful.open_plain(path)
+        try:
+            size = os.fstat(fd).st_size
+            data = careful.read_descriptor(fd, size, path)
+        finally:
+            os.close(fd)
         if len(data) != size:
             raise OSError(5, "Changed while it was read", str(path))
         piece += _HEAD.pack(bytes.fromhex(digest), size)
@@ -97,14 +100,18 @@ def unpack(stream: BinaryIO, folder: str) -> int:
 
     """
     written: list[str] = []
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for digest, size in _heads(stream):
-            _write(stream, f"{folder}/{_partial(digest)}", digest, size)
-            written.append(digest)
+        try:
+            for digest, size in _heads(stream):
+                _write(_checked(stream, digest, size), _partial(digest), place, folder)
+                written.append(digest)
+        finally:
+            sync_files([f"{folder}/{_partial(digest)}" for digest in written], below=(folder,))
+            for digest in written:
+                os.rename(_partial(digest), digest, src_dir_fd=place, dst_dir_fd=place)
     finally:
-        sync_files([f"{folder}/{_partial(digest)}" for digest in written], below=(folder,))  # type: ignore[arg-type]
-        for digest in written:
-            os.replace(f"{folder}/{_partial(digest)}", f"{folder}/{digest}")
+        os.close(place)
     return len(written)
 
 
@@ -121,8 +128,8 @@ def _partial(digest: str) -> str:
     return f".{digest}.{os.getpid()}"
 
 
-def _write(stream: BinaryIO, path: str, digest: str, size: int) -> None:
-    """Write the next bytes of a stream to a new file; nothing is left of one that is not what was said."""
+def _checked(stream: BinaryIO, digest: str, size: int) -> bytes:
+    """Return the bytes of the next file of a stream, if they are what was said."""
     if size > SMALL:
         raise PackError(f"a file has {size} bytes, which are too many")
     data = stream.read(size)
@@ -130,21 +137,27 @@ def _write(stream: BinaryIO, path: str, digest: str, size: int) -> None:
         raise PackError("it ended too soon")
     if hashlib.sha256(data).hexdigest() != digest:
         raise PackError(f"a file is not what its digest says: {digest}")
+    return data
+
+
+def _write(data: bytes, name: str, place: int, folder: str) -> None:
+    """Write a new file in an open folder; nothing is left of it where there is no room."""
+    fd = os.open(name, _NEW, 0o600, dir_fd=place)
     try:
-        with os.fdopen(os.open(path, _NEW, 0o600), "wb", buffering=0) as sink:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[sink.write(rest) :]
-    except OSError:
-        if os.path.lexists(path):
-            os.unlink(path)
-        raise
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError as error:
+        os.unlink(name, dir_fd=place)
+        raise OSError(error.errno, error.strerror, f"{folder}/{name}") from error
+    finally:
+        os.close(fd)
 
 
 def _main(arguments: Sequence[str]) -> int:
     """Do what the first argument says in the folder that is the second; say what came of it."""
     what, folder = arguments
-    stream = sys.stdin.buffer
+    stream = open(sys.stdin.fileno(), "rb", buffering=SMALL, closefd=False)  # noqa: SIM115 - it is not ours to close
     try:
         done = absent(stream, folder) if what == ABSENT else str(unpack(stream, folder))
     except OSError as error:

@@ -199,6 +199,21 @@ class Files(Protocol):
         """
         ...
 
+    def absent(self, context: NodeContext, sizes: Mapping[str, int]) -> Collection[str]:
+        """Return the SHA-256 of those inputs that `stage` would have to send. May be left out: then none are.
+
+        It makes nothing, there or here: people ask it before they submit.
+
+        Args:
+            context: The node that is to read them.
+            sizes: SHA-256 of each input, and its bytes.
+
+        Raises:
+            SchedulerError: It cannot be found out now.
+
+        """
+        ...
+
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
         """Remove what was staged but the `needed` (SHA-256); return how many files. What cannot be reached stays.
 
@@ -382,4 +397,4 @@ def methods() -> list[str]:
     """Return the names of all methods that a backend must have, sorted; others may be absent."""
     ports = (Launching, Files, Administration)
     found = {name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value)}
-    return sorted(found - {"missing", "cluster_id", "live_logs"})
+    return sorted(found - {"missing", "cluster_id", "live_logs", "absent"})

@@ -136,10 +136,14 @@ agree = 1
 source = "data/**"
 """
     wanted = "".join(f"number {number}\n" for number in range(120))
+    size = len(wanted)
+    told = {1: f"120 files, {size / 1024:.3g} KiB, all to be sent to alpha", 2: f"120 files, {size / 1024:.3g} KiB, all on alpha already"}
     files: dict[str, int] = {}
     for job in (1, 2):
+        assert f"# inputs: {told[job]}\n" in home.submit(text, "--dry-run").out
         done = home.submit(text, "--wait")
         assert done.code == 0, done.out + done.err + home.describe()
+        assert f"  inputs:  {told[job]}\n" in done.out
         assert (home.path / "results" / str(job) / "0" / "stdout").read_text() == wanted
         there = {path.name: path.stat().st_ino for path in home.there("alpha/spool/inputs/*")}
         assert len(there) == 120

@@ -244,6 +244,10 @@ class SlurmBackend:
 
         return site_files.stage(state.transport, context, inputs, python)
 
+    def absent(self, context: NodeContext, sizes: Mapping[str, int]) -> Collection[str]:
+        """Return which inputs would have to travel."""
+        return site_files.absent(self._state(context).transport, context, sizes)
+
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
         """Remove copies that no job needs."""
         return site_files.unstage(self._state(context).transport, context, needed)

@@ -386,6 +386,7 @@ def _announce(done: Submitted, out: Output) -> Document:
         "core_hours": done.core_hours,
         "results": str(done.results),
         "reach": done.reach,
+        "travel": [way.as_document() for way in done.travel],
         "warnings": list(done.warnings),
     }
     out.part(fields, renderers.submitted)

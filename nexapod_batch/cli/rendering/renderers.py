@@ -59,6 +59,11 @@ def submitted(document: Document) -> Iterator[str]:
     yield f"job {document['job']}: {count(document['tasks'], 'task')}{price}"
     if document.get("reach"):
         yield f"  reach:   {document['reach']}"
+    if document.get("travel"):
+        from nexapod_batch.wording.travel import travel
+
+        for way in document["travel"]:
+            yield f"  inputs:  {travel(**way)}"
     yield f"  results: {document['results']}"
 
 

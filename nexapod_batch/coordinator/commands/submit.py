@@ -22,6 +22,7 @@ from nexapod_batch.coordinator.placement.host_sets import node_and_set, split
 from nexapod_batch.coordinator.placement.node_fetch import left_to_nodes
 from nexapod_batch.coordinator.placement.remote_inputs import outlook as remote_outlook
 from nexapod_batch.coordinator.placement.remote_inputs import with_remote_inputs
+from nexapod_batch.coordinator.placement.travel import Travel, travel_of
 from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
 from nexapod_batch.errors import QuorumImpossibleError, UsageError
 from nexapod_batch.ledger.events import Kind, digest_of, event
@@ -31,6 +32,7 @@ from nexapod_batch.model.placeholders import expand, task_environment, task_valu
 from nexapod_batch.planner import Need, capacity, plan
 from nexapod_batch.store import writer
 from nexapod_batch.wording import sentence
+from nexapod_batch.wording.travel import travel as travel_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,6 +59,7 @@ class Submitted(Struct, frozen=True, kw_only=True):
     core_hours: float | None  # None: the job sets no time
     results: Path
     reach: str  # what independence the nodes in reach can give
+    travel: tuple[Travel, ...]  # what its inputs have to travel; nothing is said of little
 
 
 def submit(
@@ -83,6 +86,7 @@ def submit(
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())
         _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
+    travel = travel_of(c, job, taking)
     document = canonical(to_document(job))
     uuid = _uuid7(c.now(), c.random(10))
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
@@ -94,7 +98,7 @@ def submit(
     log.info(__name__, "submitted", job=job_id, name=job.name, tasks=job.n_tasks, replicas=job.quorum.replicas)
     return Submitted(
         job=job_id, uuid=uuid, tasks=job.n_tasks, warnings=(*warnings, *more, *pins), core_hours=_core_hours(job),
-        results=c.paths.results / str(job_id), reach=reach,
+        results=c.paths.results / str(job_id), reach=reach, travel=travel,
     )  # fmt: skip
 
 
@@ -155,6 +159,7 @@ def dry_run(
     lines += [f"warning: {warning}" for warning in warnings]
     lines += images.outlook(c, job)
     lines += remote_outlook(c, job, left_to_nodes(c, job.inputs, nodes))
+    lines += [f"# inputs: {travel_in_words(**way.as_document())}" for way in travel_of(c, job, nodes)]
     _check_destination(c, job)
     lines += [f"# accepted results are delivered to {job.results_to}"] * bool(job.results_to)
     placements, names = _placed(c, job, nodes, foreign=foreign)

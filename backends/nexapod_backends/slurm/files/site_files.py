@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.plugins import NodeContext
 
-__all__ = ["change_token", "clear", "collect", "discard", "fetch", "remove", "stage", "unstage"]
+__all__ = ["absent", "change_token", "clear", "collect", "discard", "fetch", "remove", "stage", "unstage"]
 
 _BLOCK = 1 << 20
 #: Segments of which the size is looked at between two passes.
@@ -44,6 +44,14 @@ def stage(
         files.make([folder])
         files.put_by_digest(folder, inputs, python)  # the runner checks the digest again
     return {digest: f"{folder}/{digest}" for digest in inputs}
+
+
+def absent(files: Transport, context: NodeContext, sizes: Mapping[str, int]) -> frozenset[str]:
+    """Return which inputs would have to be copied over a connection; nothing is made."""
+    if _shared(context):
+        return frozenset()
+    there = files.sizes(f"{context.remote_spool}/inputs")
+    return frozenset(digest for digest, size in sizes.items() if there.get(digest) != size)
 
 
 def unstage(files: Transport, context: NodeContext, needed: Collection[str]) -> int:

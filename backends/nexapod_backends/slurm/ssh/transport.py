@@ -297,7 +297,7 @@ class SshTransport:
                 raise self._not_begun(NotBegunError("runs no commands", login.said(error))) from error
             raise self._unseen(what, login.said(error)) from error
         finally:
-            channel.close()
+            _close(channel)
         if status == _TIMED_OUT and time.monotonic() > end - 1:
             raise TimeoutError(f"{what} did not answer in {timeout_s} s")
         self._well(talk)
@@ -357,6 +357,12 @@ class SshTransport:
             f"site {self._site.name}: the connection to {self._ssh.host} was cut while {what} ran",
             got=got, hint="it may have done its work; that is found out before it is tried again",
         )  # fmt: skip
+
+
+def _close(channel: paramiko.Channel) -> None:
+    """Close a channel; of a connection that was cut a moment ago there is nothing to close."""
+    with suppress(paramiko.SSHException, EOFError, OSError):
+        channel.close()
 
 
 def _send(channel: paramiko.Channel, data: bytes | Iterable[bytes]) -> None:

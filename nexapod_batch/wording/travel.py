@@ -1,0 +1,25 @@
+"""How much of a job's inputs has to travel to a node, in one sentence."""
+
+from __future__ import annotations
+
+__all__ = ["travel"]
+
+
+def travel(node: str, *, files: int, size: int, files_to_send: int, size_to_send: int) -> str:
+    """Return what a node has and needs; sizes in bytes."""
+    whole = f"{files:,} files, {_size(size)}"
+    if not files_to_send:
+        return f"{whole}, all on {node} already"
+    if files_to_send == files:
+        return f"{whole}, all to be sent to {node}"
+    return f"{whole}: {files_to_send:,} files, {_size(size_to_send)}, to be sent to {node}, the rest is there"
+
+
+def _size(count: int) -> str:
+    """Return bytes in the largest unit that leaves something in front of the point."""
+    value = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB"
