@@ -117,3 +117,47 @@ def test_a_task_that_has_not_ended_waits(home: Home) -> None:
     done = home.call("judge", "1_0", "--compare", "content")
     assert done.code == 75
     assert "nexapod-batch wait 1_0" in done.err
+
+
+ARRAY = """[job]
+name = "array"
+command = ["sh", "-c", "n=1; while ! mkdir {flag}/{task}.$n 2>/dev/null; do n=$((n+1)); done; test {task} != 2 || exit 7; test {task} != 1 || n=5; echo x,1.0000000000$n > a.csv"]
+[array]
+ids = "0-2"
+[quorum]
+max_replicas = 2
+distinct = "run"
+max_errors = 0
+[[outputs]]
+path = "a.csv"
+"""
+
+
+def test_a_whole_array_is_judged_where_there_are_answers(home: Home) -> None:
+    """Without a quorum, accepted, and failed without an answer, which is left out; the dry run says the same, and writes nothing."""
+    assert home.submit(ARRAY.replace("{flag}", str(home.folder / "flag")), "--wait=90s").code != 0
+    assert home.call("gc").code == 0  # what has no result stays for a week
+    entries = len(home.json("ledger", "log", 1)["entries"])
+    tried = home.json("judge", 1, "--compare", "round", "--digits", "8", "--dry-run")
+    assert [(task["task"], task["before"]["state"], task["state"]) for task in tried["tasks"]] == [
+        ("1_0", "inconclusive", "accepted"), ("1_1", "accepted", "accepted"),
+    ]  # fmt: skip
+    assert len(home.json("ledger", "log", 1)["entries"]) == entries
+    assert sorted(path.name for path in (home.path / "results/1").iterdir()) == ["1"]
+    done = home.json("judge", 1, "--compare", "round", "--digits", "8")
+    assert [task["state"] for task in done["tasks"]] == ["accepted", "accepted"]
+    assert sorted(path.name for path in (home.path / "results/1").iterdir()) == ["0.judged-1", "1"]
+    failed = home.call("judge", "1_2", "--compare", "round", "--digits", "8")
+    assert (failed.code, "no replica of task 1_2 has an answer that could be judged" in failed.err) == (66, True)
+    assert home.call("verify", 1).code == 0
+
+
+def test_a_job_that_was_cancelled_before_it_answered_has_nothing_to_judge(home: Home) -> None:
+    """Exit code 66, and where the reason stands: for the job and for its task."""
+    assert home.submit('[job]\ncommand = ["true"]\n[quorum]\ndistinct = "run"\n[schedule]\nhold = true\n').code == 0
+    assert home.call("cancel", 1).code == 0
+    for name, words in (("1", "no task of job 1 has ended with an answer"), ("1_0", "no replica of task 1_0 has an answer")):
+        done = home.call("judge", name, "--compare", "round", "--digits", "3")
+        assert done.code == 66
+        assert words in done.err
+        assert "nexapod-batch explain 1" in done.err
