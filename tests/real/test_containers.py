@@ -311,3 +311,38 @@ def test_an_output_is_normalised_in_the_image_of_its_job(home: Home, image: Path
     printed = b"0\n" + word + b"/nexapod/work\na.txt\n1\n"
     rule = CompareRule(normalize=("/bin/sh", "-c", "grep -x 0; cat /etc/word; pwd; ls; grep -c : /proc/net/dev"))
     assert said["subject"][0]["digest"]["nexapod-normalized"] == normalized_digest(io.BytesIO(printed), "a.txt.txt", rule)
+
+
+FAULTY = """[job]
+command = ["/bin/sh", "-c", "echo 1 > a.txt"]
+[container]
+image = "{image}"
+[resources]
+disk = "20MiB"
+[quorum]
+agree = 1
+distinct = "run"
+max_replicas = 1
+max_errors = 0
+[[outputs]]
+path = "a.txt"
+normalize = ["/bin/sh", "-c", "{{what}}"]
+[array.matrix]
+what = {values}
+"""
+
+
+def test_a_command_that_normalises_nothing_in_an_image_ends_its_replica(home: Home, image: Path) -> None:
+    """One that fails, prints without end, or is not there: each with its reason, and the node goes on."""
+    cases = {
+        "echo broken >&2; exit 3": "exit code 3; last line of stderr: broken",
+        "cat /dev/zero": "'/bin/sh': ", "nonesuch": "exit code 127",
+    }  # fmt: skip
+    values = "[" + ", ".join(f'"{what}"' for what in cases) + "]"
+    done = home.submit(FAULTY.format(image=image, values=values), "--wait=200s")
+    assert done.code == 1, done.out + done.err
+    tasks = home.json("show", 1)["tasks"]
+    for task, (what, why) in zip(tasks, cases.items(), strict=True):
+        (replica,) = task["replicas"]
+        assert (what, task["state"]) == (what, "failed")
+        assert why in replica["reason"], what
