@@ -158,6 +158,53 @@ def test_links_lead_nowhere() -> None:
     assert outcome("a.h5", write("/etc/hostname", external=True)) == "refused"
 
 
+def test_values_that_were_never_written_take_no_time() -> None:
+    """HDF5 of a kilobyte that says to hold a petabyte of zeros."""
+    import h5py
+
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.create_dataset("x", (1 << 47,), "f8", chunks=(1 << 10,))
+    assert len(stream.getvalue()) < 10_000
+    assert outcome("a.h5", stream.getvalue()) == "refused"
+
+
+@pytest.mark.parametrize("rows", [1_048_575, 8_200])
+def test_parquet_that_lies_about_its_rows_is_refused_or_another_file(rows: int) -> None:
+    """Of more than there are the rest is missing; where it says fewer, they are all that is read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def written(number: int) -> bytes:
+        """Return a number as the footer has it, in three bytes."""
+        number *= 2
+        return bytes([number & 127 | 128, number >> 7 & 127 | 128, number >> 14])
+
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"x": np.arange(12_345) / 7}), stream, compression="none")
+    whole = stream.getvalue()
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    footer = whole[start:].replace(written(12_345), written(rows))
+    assert footer != whole[start:]
+    lying = outcome("a.parquet", whole[:start] + footer)
+    assert lying != outcome("a.parquet", whole)
+    assert rows < 12_345 or lying == "refused"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+b", "(.*a){20}b", "^(([a-z])+.)+[A-Z]$"])
+def test_expressions_that_explode_elsewhere_do_not_here(pattern: str) -> None:
+    """They take time that grows with the length of the line, or are refused for their size."""
+    rule = CompareRule(comparator=Comparator.SIGNIFICANT, digits=3, ignore=(pattern,))
+    assert outcome("a.txt", b"a" * 200_000 + b"!\n1.5\n", rule)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.xml", "a.xyz", "a.pdb", "a.tsv"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_text_of_two_bytes_a_character_is_refused(name: str, encoding: str) -> None:
+    """By every reader of text, with or without a mark in front."""
+    assert outcome(name, '["a", 1.5]\n'.encode(encoding)) == "refused"
+
+
 @pytest.mark.parametrize("left", [b"1.5 2\r\n3 4\n", b"1.5 2\n3 4\r\n", b"1.5 2\r\n3 4"])
 def test_mixed_line_ends_are_line_ends(left: bytes) -> None:
     """As one line would be."""

@@ -5,12 +5,13 @@ Row groups, compression, encodings and the metadata of whatever wrote it do not 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nexapod_batch.compare.formats.foreign.arrays import numbers
+from nexapod_batch.compare.formats.foreign.arrays import Budget, numbers
 from nexapod_batch.compare.formats.named import is_ignored, part, text
 
 if TYPE_CHECKING:
@@ -26,14 +27,23 @@ _LONGEST_FOOTER = 64 << 20
 
 
 def batches(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
-    """Yield each column."""
+    """Yield each column.
+
+    Raises:
+        ValueError: There is more in it than may be, or less than it says.
+
+    """
     file = _opened(path)
     for number, field in enumerate(file.schema_arrow):
         if is_ignored(ignored, field.name):
             continue
         yield [part(field.name, [file.metadata.num_rows], column=number)]
+        left = file.metadata.num_rows
         for batch in file.iter_batches(batch_size=_ROWS, columns=[field.name], use_threads=False):
+            left -= batch.num_rows
             yield _column(batch.column(0))
+        if left:
+            raise ValueError(f"{field.name} has {left} rows less than the file says")
 
 
 def rows(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
@@ -51,10 +61,12 @@ def rows(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
 
 def _opened(path: str) -> pq.ParquetFile:
     pa.set_cpu_count(1)
-    return pq.ParquetFile(
+    file = pq.ParquetFile(
         path, thrift_string_size_limit=_LONGEST_FOOTER, thrift_container_size_limit=1 << 20, memory_map=False,
         page_checksum_verification=False,
     )  # fmt: skip
+    Budget(Path(path).stat().st_size).take("rows", [file.metadata.num_rows, max(1, file.metadata.num_columns)], 1)
+    return file
 
 
 def _column(values: pa.Array) -> Sent:
