@@ -97,11 +97,11 @@ class _Guarded:
         found: Path = self._guard("live_logs", (context, replica), lambda: Path(method(context, replica)))
         return found
 
-    def absent(self, context: NodeContext, sizes: Mapping[str, int]) -> frozenset[str]:
-        """Return the digests of inputs that would have to be sent; none where the backend does not say."""
+    def absent(self, context: NodeContext, sizes: Mapping[str, int]) -> frozenset[str] | None:
+        """Return the digests of inputs that would have to be sent; None where the backend does not say."""
         method = getattr(self._backend, "absent", None)
         if method is None:
-            return frozenset()
+            return None
         found: frozenset[str] = self._guard(
             "absent", (context,), lambda: frozenset(method(context, sizes)) & sizes.keys()
         )

@@ -200,7 +200,7 @@ class Files(Protocol):
         ...
 
     def absent(self, context: NodeContext, sizes: Mapping[str, int]) -> Collection[str]:
-        """Return the SHA-256 of those inputs that `stage` would have to send. May be left out: then none are.
+        """Return the SHA-256 of those inputs that `stage` would have to send. May be left out: then nothing is told.
 
         It makes nothing, there or here: people ask it before they submit.
 

@@ -40,7 +40,7 @@ class Travel(Struct, frozen=True):
 def travel_of(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[Travel, ...]:
     """Return what has to travel to each node that does not see the files here.
 
-    Nothing is said of little, of a node that cannot be asked now, or of inputs that nobody has yet.
+    Nothing is said of little, of a node that cannot be asked (now), or of inputs that nobody has yet.
     """
     sizes = _sizes(c, job)
     whole = sum(sizes.values())
@@ -53,6 +53,8 @@ def travel_of(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[Travel, 
         try:
             absent = c.backend(node).absent(c.context(node), sizes)
         except (NexapodError, OSError):  # the pass that places the job tells of it
+            continue
+        if absent is None:  # its backend knows only when it sends them
             continue
         found.append(Travel(node.name, len(sizes), whole, len(absent), sum(sizes[digest] for digest in absent)))
     return tuple(found)
