@@ -1,6 +1,6 @@
-"""What nodes that joined cost a server, and what work through them costs: polls, memory, executions.
+"""What nodes that joined cost a server, and what work through them costs: polls, memory, executions, latency.
 
-    python bench/mesh.py [polls] [memory] [executions]
+    python bench/mesh.py [polls] [memory] [executions] [latency]
 
 Everything has its counterpart in the same run. CPU time is read from /proc, so that a busy machine changes little.
 """
@@ -10,23 +10,23 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import throughput
-from common import array_of_true, header, line
+from common import PROGRAM, array_of_true, header, line
 from functional.test_mesh import joined, working
 from server import cpu_s
-from servers import running
+from servers import environment, running
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator.context import open_coordinator
@@ -40,6 +40,7 @@ from nexapod_batch.model.joined import site_name
 from nexapod_batch.model.node import JOINED, Node
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.profile import seal_offer
+from nexapod_client import NexaPodClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,6 +51,8 @@ POLLERS, POLLS, IDLE, MORE_IDLE = 500, 8_000, 2_000, 5_000
 CONNECTIONS, WARM = 8, 400
 FOLDER = "/inputs"
 TASKS, AGENTS = 2_000, 4
+SAMPLES = 31
+LATENCIES = ("from submit to a node that waits", "from a report to its verdict")
 
 #: Starlette with the check of signatures that ours makes, for keys argv[1] in hex; it answers a poll with a constant.
 BARE = """
@@ -205,42 +208,102 @@ def compare_memory() -> None:
 
 
 @contextmanager
-def at_work(server: Running, folder: Path, number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Let so many nodes work for a server, each of an owner and of a home of its own."""
+def at_work(server: Running, folder: Path, number: int, confine: str) -> Iterator[list[Path]]:
+    """Let so many nodes work for a server, each of an owner and of a home of its own; yield their folders."""
     with ExitStack() as stack:
-        processes = []
+        found = []
         for count in range(number):
             home = folder / f"node-{count}"
-            joined(server, home, "--name", f"node-{count}", "--owner", f"owner {count}")
-            processes.append(stack.enter_context(working(home)))
-        yield processes
+            said = joined(server, home, "--name", f"node-{count}", "--owner", f"owner {count}")
+            settings = Path(said["folder"]) / "agent.json"
+            settings.write_text(json.dumps({**json.loads(settings.read_text()), "confine": confine}))
+            stack.enter_context(working(home))
+            found.append(settings.parent)
+        yield found
 
 
-def executions(folder: Path) -> float:
+def submitted(home: Path, job: Path) -> float:
+    """Return for how many seconds a job took from submit to its end, by the command line."""
+    start = time.perf_counter()
+    argv = [PROGRAM, "submit", str(job), "--wait"]
+    subprocess.run(argv, env=environment(home), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def joined_executions(folder: Path, confine: str) -> float:
     """Return executions a second from submit to accepted, through nodes that joined."""
     job = folder / "job.toml"
     job.write_text(array_of_true(TASKS).replace('distinct = "run"', 'distinct = "node"'))
-    with running(folder / "c") as server, at_work(server, folder, AGENTS):
-        start = time.perf_counter()
-        server.command("submit", str(job), "--wait")
-        return 2 * TASKS / (time.perf_counter() - start)
+    with running(folder / "c", "--rate", "100000") as server, at_work(server, folder, AGENTS, confine):
+        return 2 * TASKS / submitted(server.home, job)
+
+
+def local_executions(folder: Path, confine: str) -> float:
+    """Return the same through the backend `local`."""
+    job = folder / "job.toml"
+    job.write_text(array_of_true(TASKS))
+    argv = [PROGRAM, "node", "init", "--confine", confine]
+    subprocess.run(argv, env=environment(folder / "l"), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return 2 * TASKS / submitted(folder / "l", job)
 
 
 def compare_executions() -> None:
-    """Work through nodes that joined, beside the backend `local`."""
-    pairs = []
-    for _ in range(2):
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-            ours = executions(Path(folder))
-            (Path(folder) / "local").mkdir()
-            pairs.append((ours, throughput.ours(Path(folder) / "local")))
-    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-    line(f"{2 * TASKS} executions through {AGENTS} nodes that joined", f"{ours:.0f}/s", f"{theirs:.0f}/s, local", ours / theirs, ">= 0.5")
+    """Work through nodes that joined, beside the backend `local`: bare on both sides, then confined on both."""
+    for confine, how in (("never", "bare"), ("all", "confined")):
+        pairs = []
+        for _ in range(2):
+            with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+                pairs.append((joined_executions(Path(folder), confine), local_executions(Path(folder), confine)))
+        ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+        name = f"{2 * TASKS} executions through {AGENTS} nodes that joined, {how}"
+        line(name, f"{ours:.0f}/s", f"{theirs:.0f}/s, local", ours / theirs, ">= 0.5")
+
+
+def newest_s(folder: Path, pattern: str) -> float:
+    """Return when the newest of some files was written; 0 where there is none."""
+    times = [0.0]
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return max(times)
+
+
+def trip_s(client: NexaPodClient, home: Path, node: Path, job: int) -> tuple[float, float]:
+    """Return for how many seconds a job travels to a node that waits, and its report until there is a verdict."""
+    begun, reported = time.time(), 0.0
+    client.submit_job({"command": "true", "quorum": {"agree": 1}})
+    while not (ended := finished_s(home, job)):
+        reported = max(reported, newest_s(node, "spool/reports/*.jsonl"))
+        time.sleep(0.01)
+    return newest_s(node, "held/*.json") - begun, ended - reported
+
+
+def compare_latency() -> None:
+    """How long work takes to a node that waits, and a report to a verdict."""
+    trips = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
+        server = stack.enter_context(running(folder / "c", "--rate", "100000"))
+        (node,) = stack.enter_context(at_work(server, folder, 1, "never"))
+        client = stack.enter_context(NexaPodClient(server.url, token=server.token))
+        for count in range(1, SAMPLES + 2):
+            time.sleep(0.5)  # so that everybody waits
+            trips.append(trip_s(client, server.home, node, count))
+    for what, times, bar in zip(LATENCIES, zip(*trips[1:], strict=True), (0.05, 0.15), strict=True):
+        median = statistics.median(times)
+        line(f"{what}, median of {SAMPLES}", f"{1000 * median:.0f} ms", f"{1000 * bar:.0f} ms", median / bar, "<= 1")
+
+
+def finished_s(home: Path, job: int) -> float:
+    """Return when a job ended; 0 while it has not."""
+    with closing(sqlite3.connect(f"file:{home / 'state.db'}?mode=ro", uri=True, timeout=60)) as database:
+        (row,) = database.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchall() or [(None,)]
+    return (row[0] or 0) / 1000
 
 
 def main() -> None:
     """Measure and print."""
-    parts = {"polls": compare_polls, "memory": compare_memory, "executions": compare_executions}
+    parts = {"polls": compare_polls, "memory": compare_memory, "executions": compare_executions, "latency": compare_latency}
     header()
     for name in sys.argv[1:] or parts:
         parts[name]()

@@ -42,7 +42,8 @@ __all__ = ["Agent", "Ended", "State"]
 
 #: Seconds for which a poll waits at the coordinator, and at most between two calls of any kind.
 POLL_S, QUIET_S = 25.0, 60.0
-_TICK_S = 0.05
+#: Seconds between two looks for news, shortly after there was some and later.
+_TICK_S, _TICK_MOST_S, _SLOWER = 0.01, 0.05, 1.02
 _LEAST_S, _MOST_S = 0.25, 60.0
 #: Seconds between two looks whether there is a newer roster.
 _ROSTER_S = 3_600.0
@@ -118,11 +119,13 @@ class Agent:
             thread.start()
         client, news = self._client(), News(self._home.spool)
         last = wait_s = failed_s = 0.0
-        while not self._stop.wait(max(_TICK_S, wait_s)):
+        tick_s = _TICK_S
+        while not self._stop.wait(max(tick_s, wait_s)):
             due = time.monotonic() - last > QUIET_S
-            wait_s = 0.0
+            wait_s, tick_s = 0.0, min(_TICK_MOST_S, tick_s * _SLOWER)
             asks = self._witness.soon and not self._settings.code
             if news.there() or due or failed_s or asks:
+                tick_s = _TICK_S
                 try:
                     if self._say(client, anyhow=due):
                         last = time.monotonic()

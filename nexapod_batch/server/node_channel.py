@@ -33,7 +33,7 @@ CLOCK_S = 300
 #: Requests of one key each second, and at once.
 _RATE, _BURST = 50.0, 500
 _KEYS_S, _UNKNOWN_S, _NONCES = 1.0, 0.05, 1_000_000
-_TICK_S = 0.02
+_TICK_S = 0.005
 #: For so long a call without news need not be kept: that a node called is of interest to the minute.
 _QUIET_S = 60.0
 #: Times of files are rounded: what happened so shortly ago may not be the last change with this time.

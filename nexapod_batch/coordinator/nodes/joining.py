@@ -31,6 +31,7 @@ from nexapod_batch.model.networks import network_of
 from nexapod_batch.model.node import JOINED, Node
 from nexapod_batch.model.owner import OwnerState
 from nexapod_batch.store import writer
+from nexapod_batch.store.repositories.nodes import node_of
 from nexapod_batch.trust.keys import KEY_BYTES, key_id
 from nexapod_batch.trust.profile import open_offer
 
@@ -80,7 +81,7 @@ def join(
     """
     public, offer = _checked(asked)
     mine = c.signer.public.hex()
-    known = next((node for node in c.nodes() if node.key_id == key_id(public)), None)
+    known = _known(c, key=key_id(public))
     if known is not None and not known.joined:
         raise UsageError("this key is one of the coordinator's own nodes", got=known.name)
     _check_name(c, asked.name, known)
@@ -180,12 +181,17 @@ def _check_sizes(asked: Registration, offer: Offer) -> None:
         raise UsageError("more gpus than its profile says", got=asked.gpus, wanted=f"0 to {64 * len(offer.devices)}")
 
 
+def _known(c: Coordinator, *, name: str = "", key: str = "") -> Node | None:
+    """Return the node of a name, or of a key, without a look at all others; None where there is none."""
+    return next(map(node_of, c.store.nodes.known(name=name, key_id=key)), None)
+
+
 def _check_name(c: Coordinator, name: str, known: Node | None) -> None:
     if known is not None and known.name == name:
         return
     if known is not None:
         raise UsageError("this key has joined under another name", got=name, wanted=known.name)
-    if any(node.name == name for node in c.nodes()):
+    if _known(c, name=name) is not None:
         raise UsageError(f"there is a node {name!r} already", hint="join under another name: --name NAME")
 
 
@@ -211,7 +217,8 @@ def _register(
         brought(c, owner, *said)
     record(c, node, asked.profile.encode())
     with writer(c.store, wait_s=PATIENCE_S):  # before anything is placed there
-        note_networks(c, [one for one in c.nodes() if one.name == node.name])
+        written = _known(c, name=node.name)
+        note_networks(c, [] if written is None else [written])
     return node
 
 

@@ -29,7 +29,7 @@ def record(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
         "made_by": node.made_by if node.joined else own_account(),
     }  # fmt: skip
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        is_known = any(row.name == node.name for row in c.store.nodes.all())
+        is_known = any(row.name == node.name for row in c.store.nodes.known(name=node.name, key_id=""))
         c.store.nodes.put(now=c.now(), **fields)
         row = json.dumps({**fields, "public_key": node.public_key.hex()}, sort_keys=True).encode()
         events = [

@@ -145,6 +145,10 @@ class Nodes:
         """Return every node, in the order in which they were registered."""
         return self._sql.all(NodeRow, "nodes")
 
+    def known(self, *, name: str, key_id: str) -> list[NodeRow]:
+        """Return the node of a name and that of a key, as far as there are such: at most two."""
+        return self._sql.all(NodeRow, "nodes_known", name=name, key=key_id)
+
     def put(self, *, now: int, **fields: Unpack[NodeFields]) -> None:
         """Register a node, or change what may change of one: not its key, nor its site."""
         self._sql.run("node_put", now=now, **fields)

@@ -17,6 +17,12 @@ SELECT node_id, envelope FROM profile;
 -- name: profile
 SELECT n.key_id, n.public_key, p.envelope FROM node n JOIN profile p ON p.node_id = n.id WHERE n.name = :name;
 
+-- name: nodes_known
+SELECT id, name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued,
+  active, blame, created_at, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key,
+  made_by, cluster, cluster_at, networks, coalesce((SELECT o.state FROM owner o WHERE o.name = n.owner), 'approved') AS owner_state
+FROM node n WHERE n.name = :name OR n.key_id = :key;
+
 -- name: nodes
 SELECT id, name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued,
   active, blame, created_at, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key,
