@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from nexapod_batch.errors import UnreachableError
 from nexapod_batch.files import atomic
 from nexapod_batch.sources import NoRoomError, SourceError
+from nexapod_batch.sources.web import pause_s, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,9 +127,10 @@ def _whole(
                 raise _no_room(error, partial) from error
             if not left:
                 hint = "run the same command again: it goes on from what is there"
-                raise UnreachableError(f"{url} broke off {RESUMES + 1} times", got=_reason(error), hint=hint) from error
-            hears.say(f"{url}: {_reason(error)}; going on")
-            pause(min(8.0, 0.25 * 2 ** (RESUMES - left)))
+                what = f"{url} broke off {RESUMES + 1} times"
+                raise UnreachableError(what, got=reason_of(error), hint=hint) from error
+            hears.say(f"{url}: {reason_of(error)}; going on")
+            pause(pause_s(RESUMES - left))
     raise AssertionError(url)  # the last try returned or raised
 
 
@@ -230,13 +232,6 @@ def _check_room(partial: Path, more: int) -> None:
 
 def _no_room(got: object, partial: Path) -> NoRoomError:
     return NoRoomError(f"no space for an input in {partial.parent}", got=str(got), hint="free some space there")
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost reason in one line."""
-    while isinstance(inner := getattr(error, "reason", None), BaseException):
-        error = inner
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from nexapod_batch import __version__
 from nexapod_batch.errors import NexapodError, TryAgainError, UnreachableError
 from nexapod_batch.sources import Opened, SourceError
+from nexapod_batch.sources.web import TIMEOUT_S, announced_size, blocks, opener, starts_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpsSource"]
 
-#: Seconds without a byte after which a connection is given up.
-TIMEOUT_S = 60.0
-_BLOCK = 1 << 18
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _PAGE_NAMES = (".html", ".htm", ".xhtml")
 
@@ -63,7 +61,7 @@ class HttpsSource:
         if login:
             request.add_unredirected_header("Authorization", login)
         try:
-            with _opener(settings).open(request, timeout=TIMEOUT_S) as answer:
+            with opener(_Https(settings.private_hosts), _Redirects()).open(request, timeout=TIMEOUT_S) as answer:
                 opened = _opened(answer, start)
                 yield opened._replace(page=_is_page(answer, url))
         except urllib.error.HTTPError as error:
@@ -82,25 +80,17 @@ class HttpsSource:
 
 def _opened(answer: http.client.HTTPResponse, start: int) -> Opened:
     """Return what came: the rest, or the whole where it is another file by now."""
-    begins = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-    at = start if answer.status == http.client.PARTIAL_CONTENT and begins else 0
-    length = answer.headers.get("Content-Length", "")
-    size = at + int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
+    at = start if starts_at(answer, start) else 0
     version = answer.headers.get("ETag", "")
     if version.startswith("W/"):  # says that it means the same, not that it is the same
         version = ""
-    return Opened(at, size, version[:500], _blocks(answer))
+    return Opened(at, announced_size(answer, at), version[:500], blocks(answer))
 
 
 def _is_page(answer: http.client.HTTPResponse, url: str) -> bool:
     """Say whether a web page came, and the URL names none: of a portal, or one that asks for a login."""
     path = urlsplit(url).path.lower()
     return answer.headers.get_content_type() in _PAGES and not path.endswith(_PAGE_NAMES)
-
-
-def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    while block := answer.read1(_BLOCK):
-        yield block
 
 
 def _login(host: str, environ: Mapping[str, str]) -> str:
@@ -113,20 +103,6 @@ def _login(host: str, environ: Mapping[str, str]) -> str:
     if known is None:
         return ""
     return "Basic " + base64.b64encode(f"{known[0]}:{known[2]}".encode()).decode()
-
-
-def _opener(settings: SourceSettings) -> urllib.request.OpenerDirector:
-    """Return a client that knows HTTPS and nothing else."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        _Https(settings.private_hosts),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _Redirects(),
-    ):
-        opener.add_handler(handler)
-    return opener
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch import __version__
 from nexapod_batch.errors import ImageError, NexapodError, TryAgainError, UnreachableError
 from nexapod_batch.images.cache import faults, mismatch
+from nexapod_batch.sources.web import TIMEOUT_S, announced_size, blocks, opener, pause_s, reason_of, starts_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Web", "told"]
 
-#: Seconds without a byte after which a connection is given up.
-TIMEOUT_S = 60.0
 #: How often one download is taken up again before it is left to the next run, which goes on from there.
 RESUMES = 10
-_BLOCK = 1 << 18
 #: What breaks a transfer, and may not the next time.
 _BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, urllib.error.URLError)
 
@@ -53,16 +51,7 @@ class Web:
     def __init__(self, timeout_s: float = TIMEOUT_S, pause: Callable[[float], None] = time.sleep) -> None:
         """Make an opener that knows HTTP and nothing else."""
         self._timeout_s, self._pause = timeout_s, pause
-        self._opener = urllib.request.OpenerDirector()
-        for handler in (
-            urllib.request.ProxyHandler(),
-            urllib.request.HTTPHandler(),
-            urllib.request.HTTPSHandler(),
-            urllib.request.HTTPDefaultErrorHandler(),
-            urllib.request.HTTPErrorProcessor(),
-            _Redirects(),
-        ):
-            self._opener.add_handler(handler)
+        self._opener = opener(urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _Redirects())
 
     @contextmanager
     def open(
@@ -120,8 +109,8 @@ class Web:
         if not left:
             hint = "run the same command again: it goes on from what is there"
             raise UnreachableError(f"{what} broke off {RESUMES + 1} times", got=error, hint=hint) from error
-        progress.say(f"{what}: {_reason(error)}; going on")
-        self._pause(min(8.0, 0.25 * 2 ** (RESUMES - left)))
+        progress.say(f"{what}: {reason_of(error)}; going on")
+        self._pause(pause_s(RESUMES - left))
 
     def _append(
         self,
@@ -142,9 +131,9 @@ class Web:
             have = 0
         headers = {"Range": f"bytes={have}-"} if have else {}
         with self.open(url, headers=headers, login=login) as answer:
-            if answer.status != http.client.PARTIAL_CONTENT or not _starts_at(answer, have):
+            if not starts_at(answer, have):
                 have = 0
-            total = _total(answer, have) if size is None else size
+            total = announced_size(answer, have) if size is None else size
             room((total or have) - have)
             progress.start(what, total)
             progress.advance(have)
@@ -161,20 +150,12 @@ def _size(target: Path) -> int:
     return 0
 
 
-def _total(answer: http.client.HTTPResponse, have: int) -> int | None:
-    """Return the bytes that there will be, as the server says; None where it does not."""
-    length = answer.headers.get("Content-Length", "")
-    if length.isascii() and length.isdigit():
-        return have + int(length)
-    return None
-
-
 def _copy(
     answer: http.client.HTTPResponse, sink: FileIO, what: str, progress: Progress, *, have: int, total: int | None
 ) -> int:
     """Copy what comes, behind the bytes that are there; return how many there are then, on the disk."""
     got = have
-    while block := answer.read1(_BLOCK):
+    for block in blocks(answer):
         got += len(block)
         if total is not None and got > total:
             raise ImageError(f"{what} is larger than announced", got=f"{got} bytes", wanted=f"{total}")
@@ -190,7 +171,7 @@ def told(error: Exception, what: str, login: str = "") -> NexapodError:
     """Return what went wrong with a request, in our words; `login` says how to log in there."""
     if not isinstance(error, urllib.error.HTTPError):
         hint = "look at the network and at https_proxy, then try again"
-        return UnreachableError(f"{what} cannot be reached", got=_reason(error), hint=hint)
+        return UnreachableError(f"{what} cannot be reached", got=reason_of(error), hint=hint)
     said = f"{error.code} {error.reason}"
     match error.code:
         case 401 | 403:
@@ -206,14 +187,3 @@ def told(error: Exception, what: str, login: str = "") -> NexapodError:
         case code if code >= 500:
             return UnreachableError(f"{what}: the server cannot answer now", got=said, hint="try again later")
     return ImageError(f"{what} was refused", got=said)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost reason in one line."""
-    while isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
-        error = error.reason
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _starts_at(answer: http.client.HTTPResponse, have: int) -> bool:
-    return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
