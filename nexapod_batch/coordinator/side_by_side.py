@@ -145,15 +145,17 @@ def _tickets(number: int) -> int:
 def _send(work: Callable[[_Item], _Answer], items: Sequence[_Item], tickets: int, fd: int) -> None:
     encoder, waiting = Encoder(), bytearray()
     os.set_blocking(fd, False)
-    while ticket := os.read(tickets, _TICKET.size):
-        (number,) = _TICKET.unpack(ticket)
-        answer = encoder.encode(work(items[number]))
-        waiting += _HEAD.pack(number, len(answer))
-        waiting += answer
-        _push(waiting, fd)
-        if len(waiting) > _MAX_WAITING:
-            _flush(waiting, fd)
-    _flush(waiting, fd)
+    try:
+        while ticket := os.read(tickets, _TICKET.size):
+            (number,) = _TICKET.unpack(ticket)
+            answer = encoder.encode(work(items[number]))
+            waiting += _HEAD.pack(number, len(answer))
+            waiting += answer
+            _push(waiting, fd)
+            if len(waiting) > _MAX_WAITING:
+                _flush(waiting, fd)
+    finally:  # what was made before something could not be is sent all the same
+        _flush(waiting, fd)
 
 
 def _push(waiting: bytearray, fd: int) -> None:

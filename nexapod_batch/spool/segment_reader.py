@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["KEEP", "MAX_LINE", "Block", "Budget", "beginning", "blocks", "count_lines", "line_end"]
+__all__ = ["KEEP", "MAX_LINE", "Block", "Budget", "beginning", "blocks", "count_lines", "first_line"]
 
 #: Longest report line: the envelope and the small files carried with it.
 MAX_LINE = MAX_ENVELOPE + 64 * 1024
@@ -25,6 +25,8 @@ MAX_LINE = MAX_ENVELOPE + 64 * 1024
 KEEP = 4096
 #: Bytes read at once: some hundred reports.
 _BLOCK = 256 * 1024
+#: Bytes in which a newline is looked for first: some reports.
+_NEAR = 16 * 1024
 
 
 class Block(NamedTuple):
@@ -58,19 +60,19 @@ def blocks(path: Path, position: int, budget: Budget | None = None) -> Iterator[
         endless = False  # the end of a line that is too long was not seen yet
         while end < size and (budget is None or budget.left > 0):
             end = _behind_hole(fd, end, size)
-            data = os.pread(fd, _BLOCK, end)
+            length = min(_BLOCK, size - end)
             if budget is not None:
                 budget.left -= _BLOCK
-            newline = data.rfind(b"\n")
+            newline = _last_newline(fd, end, length)
             endless = endless or end - start > MAX_LINE
             if endless and newline >= 0:
-                first = end + data.index(b"\n") + 1
+                first = end + os.pread(fd, length, end).find(b"\n") + 1
                 yield Block(path, start, first, endless=True)
                 start, endless = first, False
             if newline >= 0 and start < end + newline + 1:
                 yield Block(path, start, end + newline + 1)
                 start = end + newline + 1
-            end = min(size, end + len(data)) if data else size
+            end += length
             endless = endless or end - start > MAX_LINE
         if endless and end < size:  # one that may still end is looked at again
             yield Block(path, start, end, endless=True)
@@ -90,21 +92,25 @@ def count_lines(block: Block) -> int:
         os.close(fd)
 
 
-def line_end(block: Block) -> int | None:
-    """Return where the first line of a block ends; None where that cannot be read."""
+def first_line(block: Block) -> Block:
+    """Return the first line of a block; OSError when it cannot be read."""
     if block.endless:
-        return None
-    try:
-        fd = careful.open_plain(block.path)
-    except OSError:
-        return None
+        return block
+    fd = careful.open_plain(block.path)
     try:
         newline = os.pread(fd, block.end - block.start, block.start).find(b"\n")
-    except OSError:
-        return None
     finally:
         os.close(fd)
-    return block.start + newline + 1 if newline >= 0 else None
+    return block._replace(end=block.start + newline + 1)
+
+
+def _last_newline(fd: int, position: int, length: int) -> int:
+    """Return how far behind a position the last newline of so many bytes lies; -1 for none. The end is read first."""
+    near = max(0, length - _NEAR)
+    newline = os.pread(fd, length - near, position + near).rfind(b"\n")
+    if newline >= 0:
+        return near + newline
+    return os.pread(fd, near, position).rfind(b"\n")
 
 
 def _behind_hole(fd: int, position: int, size: int) -> int:

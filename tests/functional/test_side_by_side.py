@@ -101,17 +101,12 @@ def published(reported: Home, folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def decided(reported: Home, folder: Path, more: bytes = b"") -> list[list[tuple[Any, ...]]]:
-    """Take in and decide a copy of the home at one moment; return what is stored.
-
-    With more lines behind, there is something to deflate statements with, so that all come in one transaction.
-    """
+    """Take in and decide a copy of the home at one moment, with more lines behind; return what is stored."""
     shutil.copytree(reported.path, folder, symlinks=True)
     last = max(folder.glob("spool/*/reports/*.jsonl"))
     last.write_bytes(last.read_bytes() + more)
     with open_coordinator(Paths.from_environment({**reported.env, "NEXAPOD_HOME": str(folder)})) as c:
         c.clock = lambda: 2_000_000_000.0
-        if more:
-            c.store.reports.insert_dictionary(1, b"what statements are deflated with")
         taken_in = ingest(c, c.nodes(), Faults())
         assert taken_in.reports + taken_in.quarantined >= 2 * TASKS
         assert decide_news(c, Faults()) == TASKS
@@ -137,6 +132,7 @@ LINES: dict[str, Callable[[bytes], bytes]] = {
     "again": lambda line: line,
     "again without its files": lambda line: orjson.dumps(orjson.loads(line) | {"carried": None}),
     "in another spelling": lambda line: json.dumps(orjson.loads(line)).encode(),
+    "with another statement": lambda line: line.replace(b'"payload":"eyJf', b'"payload":"eyJg'),
     "with another key": lambda line: orjson.dumps(orjson.loads(line) | {"key": "A" * 43 + "="}),
     "with another signature": lambda line: re.sub(rb'"sig":"....', b'"sig":"AAAA', line),
     "with other files": lambda line: orjson.dumps(orjson.loads(line) | {"carried": {"stdout": "QQ==", "stderr": ""}}),

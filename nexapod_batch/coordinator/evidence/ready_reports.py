@@ -27,7 +27,6 @@ from nexapod_batch.coordinator.evidence.stored_statements import Packer, unpacke
 from nexapod_batch.coordinator.side_by_side import helpers_for, side_by_side
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.quorum.expected import Expected, Place
-from nexapod_batch.spool.segment_reader import line_end
 from nexapod_batch.trust.common_statement import prepare
 from nexapod_batch.trust.statement_decoder import decode
 
@@ -107,21 +106,21 @@ class KnownJob:
         )  # fmt: skip
 
 
-def known_jobs(c: Coordinator, nodes: Sequence[Node]) -> tuple[dict[int, KnownJob], bool]:
-    """Return what is known of the jobs that run on nodes, by id; and whether one has no statement to deflate with.
+def known_jobs(c: Coordinator, nodes: Sequence[Node]) -> tuple[dict[int, KnownJob], set[int]]:
+    """Return what is known of the jobs that run on nodes, by id; and those that have no statement to deflate with.
 
     Jobs with checkpoints, or whose inputs are still open, and those of nodes that joined take the general way.
     """
     numbers = {job for node in nodes if not node.joined for job in c.store.replicas.jobs_out(node.id, _MAX_JOBS)}
     found: dict[int, KnownJob] = {}
-    lacking = False
+    lacking: set[int] = set()
     for number in numbers:
         job = c.job(number)
         if job.checkpoint is not None or job.has_open_inputs:
             continue
         dictionary = c.store.reports.dictionary(number)
         if dictionary is None:
-            lacking = True
+            lacking.add(number)
         else:
             found[number] = KnownJob(c, number, dictionary)
     return found, lacking
@@ -138,13 +137,6 @@ class BlockOf(NamedTuple):
     def size(self) -> int:
         """Bytes of it."""
         return self.block.end - self.block.start
-
-    def after_line(self) -> tuple[BlockOf, BlockOf] | tuple[None, None]:
-        """Return its first line and what follows; nothing where it is a single line, or cannot be read."""
-        end = line_end(self.block)
-        if end is None or end >= self.block.end:
-            return None, None
-        return self._replace(block=self.block._replace(end=end)), self._replace(block=self.block._replace(start=end))
 
 
 def helpers_to_read(blocks: Sequence[Block]) -> int:

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from nexapod_batch.coordinator.evidence.ready_reports import (
     BlockOf,
+    KnownJob,
     ReadyReport,
     helpers_to_read,
     known_jobs,
@@ -43,7 +44,7 @@ from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.spool import layout
-from nexapod_batch.spool.segment_reader import Budget
+from nexapod_batch.spool.segment_reader import Budget, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +58,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ingest", "unread"]
 
-#: Bytes of segments that are taken in together, at most and at least: a commit costs as much as 50 reports.
-_TOGETHER, _AT_LEAST = 2 * 1024 * 1024, 256 * 1024
+#: Bytes of segments that are taken in together, at most and at least: a commit costs as much as 100 reports.
+_TOGETHER, _AT_LEAST = 4 * 1024 * 1024, 512 * 1024
 #: Bytes of one node's segments that one pass looks at, and of one segment at least: the rest is for the next pass.
 _PER_NODE, _LEAST = 64 << 20, 4 << 20
 #: Bad lines of one node after which the rest of it waits for the next pass.
@@ -113,7 +114,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
     found = _in_turn([_blocks(c, node, faults, intake, end) for node in nodes])
     helpers = helpers_to_read([each.block for each in found])
     if helpers:
-        found = _begun(c, found, intake, known)
+        _know_jobs(c, found, known)
     left = sum(each.size for each in found)
     for each, lines in zip(found, read_all(found, known.jobs, helpers), strict=True):
         left -= each.size
@@ -172,23 +173,32 @@ def _in_turn(of_nodes: list[list[BlockOf]]) -> list[BlockOf]:
     return [one for together in zip_longest(*of_nodes) for one in together if one is not None]
 
 
-def _begun(c: Coordinator, found: list[BlockOf], intake: Intake, known: Known) -> list[BlockOf]:
-    """Read what helpers are to know of jobs; return the blocks that are left to be read.
+def _know_jobs(c: Coordinator, found: list[BlockOf], known: Known) -> None:
+    """Read what helpers are to know of jobs.
 
-    The statements of a job are deflated with its first one. Where there is none yet, the first line is taken in alone.
+    The statements of a job are deflated with its first one. Where none is stored yet, that of the first line is taken,
+    if it may be taken in at all; it is stored with the first reports.
     """
     nodes = list({each.node.id: each.node for each in found}.values())
     known.jobs, lacking = known_jobs(c, nodes)
-    head, rest = found[0].after_line() if lacking else (None, None)
-    if head is None or rest is None:
-        return found
+    if not lacking:
+        return
     try:
-        lines = read_block(head.block, head.keys)
-    except OSError:  # told when the block is read
-        return found
-    _take_in(c, [(head.node, head.block, [*lines])], intake, known)
-    known.jobs, _ = known_jobs(c, nodes)
-    return [rest, *found[1:]]
+        _begin(c, found[0], known, lacking)
+    except Exception:  # noqa: BLE001 - it is told when the line is read again, and whatever is in it, others are read
+        known.jobs, _ = known_jobs(c, nodes)
+
+
+def _begin(c: Coordinator, first: BlockOf, known: Known, lacking: set[int]) -> None:
+    """Let the job of a first line be known, where it lacks a statement to deflate with, and this is a good one."""
+    lines: list[ReadyLine] = [*read_block(first_line(first.block), first.keys)]
+    known.rows = _rows(c, [(first.node, first.block, lines)])
+    for line in lines:
+        if isinstance(line, Report) and line.statement.replica.job in lacking:
+            job = KnownJob(c, line.statement.replica.job, line.payload)
+            ready = job.ready(first.node, line)
+            if isinstance(ready, ReadyReport) and fitting_row(c, first.node, ready, known) is not None:
+                known.jobs[line.statement.replica.job] = job
 
 
 def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[ReadyLine]]], intake: Intake, known: Known) -> None:
@@ -199,6 +209,7 @@ def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[ReadyLine]]], 
     with c.store.atomic(), c.store.ledger.appending():
         taken = take_commitments(c, [node for node, _, _ in blocks])
         known.rows = _rows(c, blocks)
+        known.settle_dictionaries(c)
         known.committed = commitments_of(c, [node for node, _, _ in blocks], known.rows.values())
         for node, block, lines in blocks:
             last = lines[-1] if lines else None
@@ -261,7 +272,7 @@ def _checked(
     """Return a report with the row of its replica; RefusedReport for what may not be taken in."""
     if isinstance(report, ReadyReport):
         row = fitting_row(c, node, report, known)
-        if row is not None:
+        if row is not None and report.replica[0] in known.settled:
             return row, report
         report = known.whole(report)
     return check(c, node, report, known), report

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for
 from nexapod_batch.coordinator.nodes.joined_keys import signature_of
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.steps.joined_reports import not_taken
@@ -58,6 +59,7 @@ class Known(Struct):
     given: dict[int, _Given | None] = field(default_factory=dict)  # by launch, as far as it was looked up
     revoked: set[int] = field(default_factory=set)  # launches that rest on a key that is revoked
     jobs: dict[int, KnownJob] = field(default_factory=dict)  # of which reports are made ready, by id
+    settled: set[int] = field(default_factory=set)  # jobs whose ready reports are deflated as those that are stored
     expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
 
     def given_to(self, c: Coordinator, node: Node, launch: int) -> _Given | None:
@@ -74,6 +76,16 @@ class Known(Struct):
                 if row.revoked is not None:
                     self.revoked.add(launch)
         return self.given[launch]
+
+    def settle_dictionaries(self, c: Coordinator) -> None:
+        """Store with what the statements of jobs with rows at hand are deflated; call it inside the transaction.
+
+        Where another one is stored by now, reports that were made ready take the general way.
+        """
+        for job in {name[0] for name in self.rows}.intersection(self.jobs).difference(self.settled):
+            dictionary = self.jobs[job].dictionary
+            if dictionary_for(c, job, dictionary) == dictionary:
+                self.settled.add(job)
 
     def whole(self, report: ReadyReport) -> Report:
         """Return a report that was made ready as it was read."""
