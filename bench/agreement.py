@@ -34,6 +34,7 @@ RULES = {
 NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)\.\d*|\.\d+)(?:[eEdD][+-]?\d+)?|[+-]?(?:0|[1-9]\d*)(?:[eE][+-]\d+)?")
 NO_LETTER = re.compile(r"([+-]?\d?\.\d{2,})([+-][123]\d\d)")
 CUT = re.compile(r"([=,;:()\[\]{}<>/])")
+UNIT = re.compile(r"(?<=[0-9.])(?:%|[A-Za-z]{1,3})$")
 #: Suffixes of names of text whose words are cut at marks.
 CUT_FILES = ("txt", "dat", "xml", "xyz")
 LETTERS = "0123456789" * 3 + "..,,+-eEdD" + "abNx_%:/"
@@ -66,6 +67,14 @@ def value(text: str) -> Decimal | None:
     return None if double in {float("inf"), float("-inf")} or (double == 0) is not (found == 0) else found
 
 
+def without_unit(left: str, right: str) -> tuple[str, str]:
+    """Return two words without the unit that stands behind both: nothing in newtons is nothing, however it is spelled."""
+    unit = UNIT.search(left)
+    if unit is None or not right.endswith(unit[0]):
+        return left, right
+    return left.removesuffix(unit[0]), right.removesuffix(unit[0])
+
+
 def may_agree(left: str, right: str, rule: str, *, cut: bool) -> bool:
     """Say whether two contents are the same number, or so close that rounding may make them one.
 
@@ -73,7 +82,8 @@ def may_agree(left: str, right: str, rule: str, *, cut: bool) -> bool:
     """
     if cut:
         one, other = CUT.split(left), CUT.split(right)
-        return len(one) == len(other) and all(may_agree(*each, rule, cut=False) for each in zip(one, other, strict=True))
+        words = [without_unit(*each) for each in zip(one, other, strict=False)]
+        return len(one) == len(other) and all(may_agree(*each, rule, cut=False) for each in words)
     if left.strip() == right.strip():
         return True
     a, b = value(left), value(right)
