@@ -29,7 +29,7 @@ def test_a_pass_follows_what_the_last_one_took_in(
 ) -> None:
     """While reports pour in passes are few and publish little; just before the end nothing keeps verdicts waiting."""
     pace = Pace(published=0.0)
-    pace.note(Pass(ingested=ingested), 100.0, 1.0, left)
+    pace.note(Pass(ingested=ingested, to_come=left), 100.0, 1.0)
     assert pace.shortest == shortest
     assert (pace.results_s(100.0 + PUBLISH_S / 2), pace.results_s(100.0 + PUBLISH_S * 2)) == (soon, later)
 
@@ -37,12 +37,12 @@ def test_a_pass_follows_what_the_last_one_took_in(
 def test_the_end_is_near_until_nothing_comes_any_more() -> None:
     """A last straggler that takes its time keeps no results waiting; all of them are published when the jobs ended."""
     pace = Pace(published=0.0)
-    pace.note(Pass(ingested=100), 1.0, 0.0, 140)
-    pace.note(Pass(ingested=3), 2.0, 0.0, 100)
+    pace.note(Pass(ingested=100, to_come=140), 1.0, 0.0)
+    pace.note(Pass(ingested=3, to_come=100), 2.0, 0.0)
     assert pace.results_s(3.0) == 0.0
-    pace.note(Pass(), 3.0, 0.0, 100)
+    pace.note(Pass(to_come=100), 3.0, 0.0)
     assert pace.results_s(4.0) == inf
-    pace.note(Pass(ingested=100), 4.0, 0.0, 0)
+    pace.note(Pass(ingested=100, to_come=0), 4.0, 0.0)
     pace.ended = True
     assert pace.results_s(5.0) == inf
 

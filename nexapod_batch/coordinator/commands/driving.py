@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from math import inf
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.commands.reconcile import reconcile
@@ -61,7 +60,7 @@ def _one_pass(c: Coordinator, pace: Pace, began: float, on_pass: Callable[[Pass]
     results_s = pace.results_s(began)
     with suppress(BusyError):  # another process is at work on the same jobs
         done = reconcile(c, max_seconds=_SLICE_S, results_s=results_s)
-        pace.note(done, began, results_s, inf)
+        pace.note(done, began, results_s)
         on_pass(done)
 
 

@@ -41,6 +41,7 @@ from nexapod_batch.spool.segment_reader import Budget, blocks, count_lines
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
@@ -57,6 +58,8 @@ _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.
 #: Fields of a pass that say that it did something.
 _COUNTED = ("ingested", "quarantined", "lost", "moved", "decided", "launched", "published", "delivered")
 _GOING_ON = frozenset({BackendState.NEW, BackendState.QUEUED, BackendState.ACTIVE})
+#: How many times what a pass took in may be left for the end to be near: the next pass will still end before it.
+_LAST = 1.5
 
 
 class Pass(Struct, kw_only=True):
@@ -74,12 +77,23 @@ class Pass(Struct, kw_only=True):
     faults: list[Reason] = field(default_factory=list)  # new since the last pass
     standing: list[Reason] = field(default_factory=list)  # told before and still there
     open_jobs: int = 0
+    to_come: float = inf  # reports of the jobs that are waited for; infinite until all their tasks were placed
+
+    @property
+    def near_end(self) -> bool:
+        """Say whether reports came, and the rest of those that are waited for will come in about one more pass."""
+        return self.ingested > 0 and self.to_come <= _LAST * self.ingested
 
 
 def reconcile(
-    c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results_s: float = inf
-) -> Pass:
-    """Run one pass, which publishes results for about `results_s` seconds; BusyError when another process runs one."""
+    c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results_s: float = inf,
+    waited_for: Sequence[int] = (),
+) -> Pass:  # fmt: skip
+    """Run one pass, which publishes results for about `results_s` seconds; BusyError when another process runs one.
+
+    Where the end of the jobs that somebody waits for is near it publishes none: nothing is to keep their last verdicts
+    waiting.
+    """
     if dry_run:
         return _look(c)
     done = Pass()
@@ -89,7 +103,7 @@ def reconcile(
     with writer(c.store):
         c.follow_key()
         c.follow_jobs()
-        _pass(c, done, faults, end, results_s)
+        _pass(c, done, faults, end, results_s, waited_for)
         done.news = bool(done.launched and c.store.jobs.with_news())
         done.faults, done.standing = keep_faults(c.store, faults, c.now())
         done.open_jobs = c.store.jobs.count_open()
@@ -119,7 +133,9 @@ def _log(done: Pass) -> None:
     )  # fmt: skip
 
 
-def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results_s: float) -> None:
+def _pass(
+    c: Coordinator, done: Pass, faults: Faults, end: float | None, results_s: float, waited_for: Sequence[int]
+) -> None:
     end_what_was_restored(c)
     nodes = usable(c, faults)
     if clusters.due(c, nodes):  # most passes need not look at what open jobs want
@@ -142,8 +158,10 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results
     done.launched, exhausted = dispatch(c, faults, unusable, end, first_job)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
+    if done.ingested and waited_for:
+        done.to_come = _still_to_come(c, waited_for)
     left = inf if end is None else max(0.0, end - c.clock())
-    done.published = publish(c, faults, seconds=min(left, results_s))  # 6. results
+    done.published = publish(c, faults, seconds=0.0 if done.near_end else min(left, results_s))  # 6. results
     add_standing(c, faults)
     if _over(c, end):
         return
@@ -152,6 +170,13 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results
     forget_ended(c, nodes, faults, told)
     if not (intake.reports or launches or intake.behind):  # idle: nothing can be under way in what was read
         drop_segments(c, nodes, faults)
+
+
+def _still_to_come(c: Coordinator, jobs: Sequence[int]) -> float:
+    """Return how many reports are still to come of jobs of which all tasks were placed; infinite for others."""
+    if c.store.jobs.progress(list(jobs))["waiting"]:
+        return inf
+    return sum(c.store.jobs.replicas_out(job) for job in jobs)
 
 
 def _over(c: Coordinator, end: float | None) -> bool:

@@ -33,8 +33,6 @@ _FAR, _FAR_LONG = 1.0, 5.0
 _MANY = 20  # reports in one pass from which on the workers count as busy
 #: Seconds for which results may wait while reports keep coming, and for how long they are published then.
 PUBLISH_S, _SLICE_S = 0.5, 0.15
-#: How many times what the last pass took in may be left for the end to be near: the next pass will still end before it.
-_LAST = 1.5
 #: Jobs that follow one another, as far as is looked for one that keeps all of them back.
 MAX_CHAIN = 100
 _FOR_GOOD = {Code.NO_SUCH_OUTPUT, Code.NO_SUCH_TASK, Code.TOO_MANY_INPUTS}
@@ -78,9 +76,9 @@ def wait(
         seen = _Seen(_sizes(c), stamps_of(c))  # before the pass: what grows while it works is news for the next one
         results_s = pace.results_s(began)
         with suppress(BusyError):  # another process is at work on the same jobs
-            done = reconcile(c, max_seconds=5, results_s=results_s)
+            done = reconcile(c, max_seconds=5, results_s=results_s, waited_for=jobs)
             _tell((*done.faults, *done.standing), on_fault, heard)
-            pace.note(done, began, results_s, _left(c, jobs) if done.ingested else 0)
+            pace.note(done, began, results_s)
         on_progress(c.store.jobs.progress(jobs))
         still_open = c.store.jobs.still_open(jobs)
         pace.ended = not still_open
@@ -158,13 +156,6 @@ def _never(c: Coordinator, job: int, depth: int) -> Reason | None:
     return None if _never(c, int(reason.parameters["job"]), depth - 1) is None else reason
 
 
-def _left(c: Coordinator, jobs: list[int]) -> float:
-    """Return how many reports are still to come of jobs of which all tasks were placed; infinite for others."""
-    if c.store.jobs.progress(jobs)["waiting"]:
-        return inf
-    return sum(c.store.jobs.replicas_out(job) for job in jobs)
-
-
 class Pace(Struct):
     """How often passes follow one another while somebody waits.
 
@@ -193,17 +184,17 @@ class Pace(Struct):
             return 0.0
         return _SLICE_S
 
-    def note(self, done: Pass, began: float, results_s: float, left: float) -> None:
-        """Take in what a pass did, after which `left` reports are still to come."""
+    def note(self, done: Pass, began: float, results_s: float) -> None:
+        """Take in what a pass did, which had `results_s` seconds for results."""
         self.coming = done.ingested > 0
         self.busy = done.ingested > _MANY
         self.published_now = done.published > 0 and not self.busy
-        self.closing = self.coming and (self.closing or left <= _LAST * done.ingested)
+        self.closing = self.coming and (self.closing or done.near_end)
         if done.ingested or done.launched or done.published:
             self.idle = 0
         else:
             self.idle = min(self.idle + 1, 10)
-        if results_s:
+        if results_s and not done.near_end:
             self.published = began
 
     @property
