@@ -64,6 +64,8 @@ class LocalBackend(SharedFolders):
         """Return what a worker does unless its owner wants something else."""
         nice = _NICE.get(context.node.tier, _NICE_ELSEWHERE)
         ours = {"nice": nice, "io": "idle", "code": self._code(), "successor": self.runner_command(context)}
+        if context.site is not None:
+            ours |= _passed(context.site)
         return {**super().node_settings(context), **ours}
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
@@ -193,6 +195,12 @@ class _Started(Struct, kw_only=True):
     started: float  # by the monotonic clock
     lock_time: int  # when the lock file was last written before
     trouble: str  # why the last one ended badly; empty when it did not
+
+
+def _passed(site: Site) -> dict[str, Any]:
+    """Return what commands get of the variables that a site sets: no script starts the worker that could set them."""
+    passes, env = site.environment.passes, site.environment.env
+    return {"pass": list(passes), "env": {name: env[name] for name in passes if name in env}}
 
 
 def _is_to_wait_for(context: NodeContext, last: _Started, now: float) -> bool:

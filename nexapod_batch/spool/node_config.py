@@ -61,6 +61,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     gpus: tuple[str, ...] | None = None  # UUIDs of the GPUs that its owner offers; None is all there are
     gpu_slots: int = 1  # replicas that may share a GPU
     passes: tuple[str, ...] = ()  # variables that commands get as the runner got them
+    env: Mapping[str, str] = field(default_factory=dict)  # those that no script sets for the runner, with their values
     tmp: str = ""  # where the folders of `$TMPDIR` are made; "" looks for a place
     code: str = ""  # which code the coordinator has and expects (`files.code_version`); "" where any will do
     possession: bool = False  # statements say that the outputs were in hand (`trust.possession`)
@@ -121,6 +122,7 @@ def _config(document: Any, spool: Path) -> NodeConfig:  # noqa: ANN401 - straigh
         gpus=_uuids(document),
         gpu_slots=_count({"gpu_slots": 1, **document}, "gpu_slots"),
         passes=tuple(map(str, document.get("pass", ()))),
+        env={str(name): str(value) for name, value in document.get("env", {}).items()},
         tmp=str(document.get("tmp", "")),
         code=str(document.get("code", "")),
         possession=document.get("possession") is True,

@@ -33,6 +33,8 @@ def check_rules(checked: dict[str, Value], report: Report) -> None:
     if environment := sections.get("environment"):
         _variables(environment["env"], report)
         _passed(environment["pass"], report)
+        if sections.get("scheduler", {}).get("type") == "local":
+            _no_shell(environment, report)
     if isinstance(checked["partitions"], list):
         _partitions(sections, checked["partitions"], report)
 
@@ -85,6 +87,14 @@ def _passed(names: Value, report: Report) -> None:
         if isinstance(name, str) and (name in _OF_COMMANDS or name.upper().startswith("NEXAPOD_")):
             wanted = f"a name that is not NEXAPOD_... nor one of {', '.join(sorted(_OF_COMMANDS))}"
             report.add("environment.pass", "commands have one of their own", got=name, wanted=wanted)
+
+
+def _no_shell(environment: dict[str, Value], report: Report) -> None:
+    """Report what only a script can do, at a site whose runners none starts."""
+    for name in ("modules", "setup"):
+        if environment[name]:
+            wanted = "env and pass alone, or a command that does it"
+            report.add(f"environment.{name}", "means nothing here", got='type = "local"', wanted=wanted)
 
 
 def _partitions(sections: dict[str, dict[str, Value]], partitions: list[Value], report: Report) -> None:

@@ -142,7 +142,7 @@ class Commands:
         launch, job = replica.launch, replica.launch.job
         tmp = self._temporary.take(shared=ranks and birth.given.get("SLURM_JOB_NUM_NODES", "1") != "1")
         replica.temporary = self._temporary.files
-        passed = passed_on(self._node.passes, contained=job.container is not None)
+        passed = passed_on(self._node, contained=job.container is not None)
         path = command_path(self._node, job)
         env = environment(launch, replica.values, self._node, path, replica.root, tmp, passed)
         replica.passed = tuple([(name, _digest(value)) for name, value in sorted(passed.items()) if env[name] == value])

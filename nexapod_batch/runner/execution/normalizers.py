@@ -114,7 +114,7 @@ class Normalizers:
         """Return how a command is started in the scratch folder, shut off from the network."""
         launch, job = replica.launch, _alone(replica.launch.job)
         path = command_path(self._node, job)
-        passed = passed_on(self._node.passes, contained=job.container is not None)
+        passed = passed_on(self._node, contained=job.container is not None)
         env = environment(launch, replica.values, self._node, path, self._scratch, self._scratch, passed)
         env["PWD"] = env["HOME"] = self._scratch
         env.update(device_environment(()))

@@ -153,13 +153,13 @@ def _account() -> dict[str, str]:
     return {"USER": name, "LOGNAME": name}
 
 
-def passed_on(names: Sequence[str], *, contained: bool) -> dict[str, str]:
-    """Return the variables that the runner got of those that a site passes on.
+def passed_on(node: NodeConfig, *, contained: bool) -> dict[str, str]:
+    """Return the variables that a site passes on, as its file sets them for this node, or as the runner got them.
 
     What the host's loader of libraries is told does not go into a container, which has libraries of its own.
     """
-    got = birth.given or os.environ
-    return {name: got[name] for name in names if name in got and not (contained and name.startswith("LD_"))}
+    got = {**(birth.given or os.environ), **node.env}
+    return {name: got[name] for name in node.passes if name in got and not (contained and name.startswith("LD_"))}
 
 
 def device_environment(devices: Sequence[Device]) -> dict[str, str]:

@@ -35,6 +35,8 @@ MAX_CHUNK = 64  # replicas that an executor is given at once
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 #: Settings that a worker follows while it runs: keys are given the places of others.
 _FOLLOWED = ("keys", "coordinators", "successor")
+#: Those that its executors have from the start: another worker takes over where they changed.
+_INHERITED = ("code", "passes", "env")
 MAX_REASON = 4_000  # characters of why a bundle is refused
 
 
@@ -172,12 +174,14 @@ class Intake:
         return None
 
     def _look_at_settings(self) -> None:
-        """Know the keys that the node has by now, and whether its coordinator has other code than it had."""
+        """Know the keys that the node has by now, and whether its code is another, or what its commands are passed."""
         version = settings_version(self.node.spool)
         if version == self._settings:
             return
         new = node_config.load(self.node.spool)
-        self.outdated = self.outdated or new.code != self.node.code
+        self.outdated = self.outdated or any(
+            getattr(new, name) != getattr(self.node, name) for name in _INHERITED
+        )
         followed = {name: getattr(new, name) for name in _FOLLOWED}
         if followed != {name: getattr(self.node, name) for name in _FOLLOWED}:
             self.node = node_config.changed(self.node, **followed)

@@ -127,7 +127,7 @@ class Worker:
         if not argv or self._stay or self._parent:
             self._stopping = True
             return
-        print("the code changed: a new worker takes over", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+        print("the code changed, or what commands are passed: a new worker takes over", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
         try:
             os.execv(argv[0], argv)  # noqa: S606 - what our own coordinator starts as well
         except OSError as error:
