@@ -53,11 +53,11 @@ def open_beneath(folder: Path, name: str, *, outside: bool = False) -> int:
     finally:
         os.close(base)
     try:
-        mode = os.fstat(looked).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a special file"
+        seen = os.fstat(looked)
+        if not stat.S_ISREG(seen.st_mode):
+            kind = "a folder" if stat.S_ISDIR(seen.st_mode) else "a special file"
             raise NotPlainError(errno.EINVAL, f"is {kind}", name)
-        if _is_kernels(looked):
+        if _is_kernels(looked, seen.st_dev):
             raise NotPlainError(errno.EINVAL, "is no file but the kernel's word", name)
         return os.open(f"/proc/self/fd/{looked}", _READ)
     finally:
@@ -66,7 +66,7 @@ def open_beneath(folder: Path, name: str, *, outside: bool = False) -> int:
 
 def _inside(folder: Path, name: str) -> str:
     """Return a name relative to the folder where it is spelled as an absolute path to below it."""
-    whole = str(folder.absolute()).rstrip("/")
+    whole = os.fspath(folder if folder.is_absolute() else folder.absolute()).rstrip("/")
     if name == whole:
         return "."
     if name.startswith(f"{whole}/"):
@@ -115,15 +115,22 @@ def _walk(base: int, name: str, *, outside: bool) -> int:
     return fd
 
 
-def _is_kernels(fd: int) -> bool:
-    """Say whether a file is the kernel speaking, by the kind of its file system."""
+def _is_kernels(fd: int, device: int) -> bool:
+    """Say whether a file is the kernel speaking, by the kind of its file system, or as it lies in /dev itself."""
     buffer = (ctypes.c_long * 64)()
     if _libc().fstatfs(fd, ctypes.byref(buffer)) == 0 and buffer[0] & 0xFFFFFFFF in _KERNELS:
         return True
+    return device == _device_of_devices()
+
+
+@cache
+def _device_of_devices() -> int | None:
+    """Return the file system of /dev; None where it is none of its own."""
     try:
-        return os.fstat(fd).st_dev == os.stat("/dev").st_dev != os.stat("/").st_dev
+        device = os.stat("/dev").st_dev
+        return None if device == os.stat("/").st_dev else device
     except OSError:
-        return False
+        return None
 
 
 @cache

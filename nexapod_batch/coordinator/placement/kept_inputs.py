@@ -58,8 +58,9 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
 def _absent(c: Coordinator, inputs: Sequence[Input]) -> dict[str, Input]:
     """Return those that are not kept yet, each digest once."""
     found: dict[str, Input] = {}
+    folder = os.fspath(c.paths.inputs)
     for job_input in inputs:
-        if not (c.paths.inputs / job_input.sha256).exists():
+        if not os.path.exists(f"{folder}/{job_input.sha256}"):
             found.setdefault(job_input.sha256, job_input)
     return found
 

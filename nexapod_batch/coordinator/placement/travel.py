@@ -42,14 +42,13 @@ def travel_of(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[Travel, 
 
     Nothing is said of little, of a node that cannot be asked (now), or of inputs that nobody has yet.
     """
-    sizes = _sizes(c, job)
+    far = [node for node in nodes if _is_far(c, node)]
+    sizes = _sizes(c, job) if far else {}
     whole = sum(sizes.values())
     if len(sizes) < FILES and whole < BYTES:
         return ()
     found = []
-    for node in nodes:
-        if not _is_far(c, node):
-            continue
+    for node in far:
         try:
             absent = c.backend(node).absent(c.context(node), sizes)
         except (NexapodError, OSError):  # the pass that places the job tells of it
