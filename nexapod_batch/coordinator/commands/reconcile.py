@@ -158,10 +158,7 @@ def _pass(
     done.launched, exhausted = dispatch(c, faults, unusable, end, first_job)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
-    if done.ingested and waited_for:
-        done.to_come = _still_to_come(c, waited_for)
-    left = inf if end is None else max(0.0, end - c.clock())
-    done.published = publish(c, faults, seconds=0.0 if done.near_end else min(left, results_s))  # 6. results
+    done.published = publish(c, faults, seconds=_publishing_s(c, done, end, results_s, waited_for))  # 6. results
     add_standing(c, faults)
     if _over(c, end):
         return
@@ -170,6 +167,18 @@ def _pass(
     forget_ended(c, nodes, faults, told)
     if not (intake.reports or launches or intake.behind):  # idle: nothing can be under way in what was read
         drop_segments(c, nodes, faults)
+
+
+def _publishing_s(
+    c: Coordinator, done: Pass, end: float | None, results_s: float, waited_for: Sequence[int]
+) -> float:
+    """Return for how many seconds a pass publishes results: for none where the last reports are about to come."""
+    if done.ingested and waited_for:
+        done.to_come = _still_to_come(c, waited_for)
+    if done.near_end and done.to_come:
+        return 0.0
+    left = inf if end is None else max(0.0, end - c.clock())
+    return min(left, results_s)
 
 
 def _still_to_come(c: Coordinator, jobs: Sequence[int]) -> float:
