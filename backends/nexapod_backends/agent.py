@@ -20,6 +20,7 @@ from nexapod_batch.errors import OnTheWayError, SchedulerError, UnsafeOutputErro
 from nexapod_batch.files import careful
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.mesh import lease, live_logs, mailbox
+from nexapod_batch.mesh.commitment_files import forget_bound
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Bundle, Message, Wanted
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
@@ -136,6 +137,7 @@ class AgentBackend(SharedFolders):
         """Remove segments that were taken in, and let the node remove its own."""
         self._tell(context, Message(name=f"discard-{_tag(segments)}", discard=tuple(segments)))
         super().discard(context, segments)
+        forget_bound(context.spool)
 
     def fetch(
         self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,

@@ -6,7 +6,7 @@
 | `given/<launch>` | server | the node has this launch: its lease has begun |
 | `delegations/<launch>` | server | the node's signature for the key of the launch, verified |
 | `said/<launch>` | server | what the node said of it last |
-| `committed/<time>-<sha256>` | server | commitments to reports, until they are taken in |
+| `committed/`, `bound/` | server, pass | commitments to reports (`commitment_files`) |
 | `networks/<network>` | server | it called from there, `_` for `/`; until that is in the registry |
 | `reports/<segment>` | server | report lines, byte for byte as the node has them |
 | `brought/<replica>` | server | which blobs are the files of a replica |
@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -40,8 +39,8 @@ from nexapod_batch import log
 from nexapod_batch.errors import TryAgainError, VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
-from nexapod_batch.mesh import holding, live_logs
-from nexapod_batch.mesh.commitment import check_commitments
+from nexapod_batch.mesh import commitment_files, holding, live_logs
+from nexapod_batch.mesh.commitment_files import COMMITTED
 from nexapod_batch.mesh.delegating import delegation_message
 from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
 from nexapod_batch.mesh.segments import MAX_SEGMENTS, check_room, keep_lines
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BELL", "BLOBS", "BROUGHT", "DELEGATIONS", "FOLDERS", "OFFERED", "WANTED", "Mailbox", "Note", "ring"]
 
-OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED = "outbox", "given", "delegations", "said", "committed"
+OUTBOX, GIVEN, DELEGATIONS, SAID = "outbox", "given", "delegations", "said"
 NETWORKS = "networks"
 BROUGHT, OFFERED, BLOBS, WANTED = "brought", "offered", "blobs", "wanted"
 FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED, NETWORKS, BROUGHT, OFFERED, BLOBS, WANTED)
@@ -71,7 +70,6 @@ _ANSWER = 8 << 20
 _MAX_MESSAGE = 2 * MAX_BUNDLE
 _SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 _STATES = frozenset({"UNKNOWN", "NEW", "QUEUED", "ACTIVE"}) | _SETTLED
-_MAX_COMMITTED, _COMMITTED = 4 << 20, re.compile(r"[0-9]{20}-[0-9a-f]{64}")
 _TEXT = 4000  # characters of a reason that are kept
 _SIGNATURE_BYTES = 64
 
@@ -216,19 +214,7 @@ class Mailbox:
 
     def commitments(self) -> Iterator[tuple[Path, dict[str, str]]]:
         """Yield each file of commitments that waits, as they came, and what it says; a bad one says nothing."""
-        try:
-            names = sorted(os.listdir(self.spool / COMMITTED))
-        except FileNotFoundError:  # of a node from before there were any
-            return
-        for name in names:
-            path = self.spool / COMMITTED / name
-            if _COMMITTED.fullmatch(name):
-                try:
-                    committed = msgjson.decode(careful.read(path, _MAX_COMMITTED), type=dict[str, str])
-                    check_commitments(committed)
-                except (OSError, DecodeError, VerificationError):
-                    committed = {}
-                yield path, committed
+        return commitment_files.in_folder(self.spool, COMMITTED)
 
     def note_network(self, network: str) -> None:
         """Keep that the node called from a network."""

@@ -36,6 +36,8 @@ def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None
                 joined(server, tmp_path / name, "--name", name, "--owner", name)
                 stack.enter_context(working(tmp_path / name))
             server.command("submit", str(tmp_path / "job.toml"))
+            # what is placed later is unknown to the copy, and nodes take nothing new from it
+            until("all to be placed", lambda: rows(home, "SELECT count(*) FROM replica")[0][0] >= 2 * TASKS)
             until("a report", lambda: rows(home, "SELECT 1 FROM report"))
             server.command("db", "backup", str(copy))
             server.command("wait", "1")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from nexapod_batch.coordinator.evidence.possession import had_none
+from nexapod_batch.coordinator.steps.commitments import take_again
 from nexapod_batch.lifecycle import OUT
 from nexapod_batch.mesh.commitment import commitment_to
 from nexapod_batch.model.reason import Code, Reason
@@ -34,10 +35,15 @@ class NotTaken(NamedTuple):
 
 def commitments_of(c: Coordinator, nodes: Iterable[Node], rows: Iterable[ReportedReplica]) -> dict[int, bytes]:
     """Return what nodes that joined committed themselves to report of replicas, by row id."""
-    joined = {node.id for node in nodes if node.joined}
-    if not joined:
+    joined = {node.id: node for node in nodes if node.joined}
+    ids = {row.id: row.node_id for row in rows if row.node_id in joined}
+    if not ids:
         return {}
-    return c.store.commitments.of([row.id for row in rows if row.node_id in joined])
+    found = c.store.commitments.of(ids)
+    lacking = {ids[row] for row in ids.keys() - found.keys()}
+    for node in lacking:
+        take_again(c, joined[node])
+    return c.store.commitments.of(ids) if lacking else found
 
 
 def not_taken(node: Node, row: ReportedReplica, report: Report, committed: bytes | None) -> NotTaken | None:
