@@ -153,6 +153,23 @@ def test_reports_that_are_no_vote(home: Home) -> None:
     assert mesh.states() == ["active"] * len(REFUSED)
 
 
+def test_an_older_copy_of_the_database_reads_reports_and_commitments_again(home: Home, tmp_path: Path) -> None:
+    """Segments that are still here were bound before: nothing of them is lost, and a lie does not become a vote."""
+    mesh = Mesh(home)
+    for task in mesh.replicas:
+        if task:
+            once(mesh, task)
+        else:
+            something_else(mesh, task)
+    copy = tmp_path / "copy.db"
+    assert home.call("db", "backup", copy).code == 0
+    for _ in range(2):
+        mesh.passes()
+        assert mesh.states() == ["active"] + ["accepted"] * 5
+        assert mesh.refused() == {str(mesh.replicas[0].name): "report.other_than_committed"}
+        assert home.call("db", "restore", copy).code == 0
+
+
 def once(mesh: Mesh, task: int) -> None:
     """Commit and report, as agents do."""
     mesh.other.report(mesh.replicas[task], mesh.said(task), carried=carried(TRUE))
