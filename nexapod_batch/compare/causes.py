@@ -132,22 +132,27 @@ def _lines(packed: Source, *, bare: bool) -> Iterator[str]:
 
 def _of_lines(left: Iterator[str], right: Iterator[str], hosts: Sequence[str]) -> frozenset[str]:
     """Return the kinds in which lines differ, or that the same lines come in another order."""
-    counts: Counter[str] = Counter()
-    causes: frozenset[str] | None = frozenset()
-    looked_at = size = 0
+    pairs = _differing(left, right)
+    if len(pairs) > 1 and Counter(one for one, _ in pairs) == Counter(other for _, other in pairs):
+        return frozenset({ORDER})
+    causes: frozenset[str] = frozenset()
+    for one, other in pairs:
+        found = causes_of(one, other, hosts) if one or other else _AT_THE_END
+        if found is None:
+            return frozenset()
+        causes |= found
+    return causes
+
+
+def _differing(left: Iterator[str], right: Iterator[str]) -> list[tuple[str, str]]:
+    """Return the pairs of lines that differ, "" for one that is not there; none where they are too many."""
+    pairs: list[tuple[str, str]] = []
+    size = 0
     for one, other in zip_longest(left, right):
         if one == other:
             continue
-        looked_at += 1
+        pairs.append((one or "", other or ""))
         size += len(one or "") + len(other or "")
-        if looked_at > _MOST or size > _MOST_BYTES:
-            return frozenset()
-        counts[one or ""] += 1
-        counts[other or ""] -= 1
-        if causes is None:
-            continue
-        found = _AT_THE_END if not one and not other else causes_of(one or "", other or "", hosts)
-        causes = None if found is None else causes | found
-    if looked_at > 1 and not any(counts.values()):
-        return frozenset({ORDER})
-    return causes or frozenset()
+        if len(pairs) > _MOST or size > _MOST_BYTES:
+            return []
+    return pairs
