@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import stat
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
@@ -34,7 +35,7 @@ _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
 _BLOCK = 1 << 20
 
 
-class Members:
+class Members(ABC):
     """The files of an archive."""
 
     def __init__(self, path: Path) -> None:
@@ -44,19 +45,20 @@ class Members:
         self.empty: list[str] = []  # folders without files, which no manifest can name
         self._bytes = 0
 
+    @abstractmethod
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return what is in a file; OSError where that is not possible, or it is larger."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, name: str) -> BinaryIO:
         """Return a stream of a file that can be read from any place of it; OSError where there is none."""
-        raise NotImplementedError
 
     def digests(self, names: Sequence[str]) -> dict[str, str]:
         """Return the hex SHA-256 of files by name; UnsafeOutputError or OSError where one cannot be read."""
         files = [Sized(name, self.sizes[name]) for name in names]
         return dict(zip(names, shared(self._digest, files), strict=True))
 
+    @abstractmethod
     def close(self) -> None:
         """Close what is open; nothing can be read any more."""
 
@@ -68,8 +70,9 @@ class Members:
         """Close what is open."""
         self.close()
 
+    @abstractmethod
     def _digest(self, files: Sequence[Sized]) -> list[str]:
-        raise NotImplementedError
+        """Return the hex SHA-256 of files in their order; UnsafeOutputError or OSError where one cannot be read."""
 
     def _add(self, name: str, size: int) -> None:
         """Take a file; VerificationError for one that no archive of ours has, or one too many."""
@@ -132,6 +135,9 @@ class FolderMembers(Members):
     def open(self, name: str) -> BinaryIO:
         """Return a stream of a file that can be read from any place of it; OSError where there is none."""
         return os.fdopen(self._open(name), "rb")
+
+    def close(self) -> None:
+        """Do nothing: each file is closed once it was read."""
 
     def _open(self, name: str) -> int:
         folder, _, last = name.rpartition("/")
