@@ -64,6 +64,7 @@ class AgentHome:
         self.spool, self.work, self.inputs = folder / "spool", folder / "work", folder / "inputs"
         self.key_file, self.settings_file = folder / "key", folder / "agent.json"
         self.leader_file, self.roster_file = folder / "leader.json", folder / "roster.json"
+        self.witness_file = folder / "witness.json"
         self._lock = -1
 
     def make(self) -> None:
@@ -90,7 +91,7 @@ class AgentHome:
 
     def forget_coordinator(self) -> None:
         """Forget whom the node followed: it joins another coordinator."""
-        for path in (self.leader_file, self.roster_file, self.folder / "witness.json"):
+        for path in (self.leader_file, self.roster_file, self.witness_file):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "held", ignore_errors=True)
 

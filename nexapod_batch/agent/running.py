@@ -104,7 +104,7 @@ class Agent:
         self._holds_told = False  # whether the coordinator was told of the launches of before this start
         self._roster_due = 0.0  # when it is asked for next
         public = bytes.fromhex(settings.coordinator_key)
-        self._witness = Witness(home.folder, public, settings.name, signer)
+        self._witness = Witness(home.witness_file, public, settings.name, signer)
         self._paused = ""
         self.state = State(begun_at=time.time(), ledger=self._witness.seen)
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from nexapod_batch.ledger.checkpoint import Head
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["WITNESS_FILE", "Witness", "Witnessed", "entries", "read"]
+__all__ = ["Witness", "Witnessed", "entries", "read"]
 
-WITNESS_FILE, _PATH = "witness.json", "/v1/witness"
+_PATH = "/v1/witness"
 _MAX = 1 << 20
 #: Seconds between two looks: where nothing hangs on it, where something does, and after one that failed.
 _QUIET_S, _SOON_S, _AGAIN_S = 3_600.0, 60.0, 10.0
@@ -65,9 +65,9 @@ def entries(seen: Witnessed) -> int:
 class Witness:
     """What one node has seen of its coordinator's ledger."""
 
-    def __init__(self, folder: Path, public: bytes, name: str, signer: Signer) -> None:
-        """Go on from what was seen before; `public` is the coordinator's key, `name` that of the node."""
-        self._file, self._public, self._name, self._signer = folder / WITNESS_FILE, public, name, signer
+    def __init__(self, file: Path, public: bytes, name: str, signer: Signer) -> None:
+        """Go on from what was seen before, in a file; `public` is the coordinator's key, `name` that of the node."""
+        self._file, self._public, self._name, self._signer = file, public, name, signer
         self.seen = read(self._file)
         self._last = -inf  # when the ledger was looked at
         self.soon = True  # it is to be looked at with the next call: another coordinator may lead, or it was put back

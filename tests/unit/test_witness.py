@@ -69,7 +69,7 @@ def entries(count: int, letter: str = "e") -> list[bytes]:
 def witness(folder: Path) -> Witness:
     """Return the witness of a node, as after a restart."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    return Witness(folder, COORDINATOR.public, "n1", NODE)
+    return Witness(folder / "witness.json", COORDINATOR.public, "n1", NODE)
 
 
 #: What a node that saw seven entries is shown next, and whether it believes that; a word of why not.

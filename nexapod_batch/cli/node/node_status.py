@@ -39,7 +39,7 @@ def _with_ledger(node: Document) -> Document:
     joined = next((home for home in homes(paths().home) if home.folder.name == node["name"]), None)
     if joined is None:
         return {**node, "ledger": None}
-    seen = witness.read(joined.folder / witness.WITNESS_FILE)
+    seen = witness.read(joined.witness_file)
     ledger = {"entries": witness.entries(seen), "epoch": seen.epoch, "trouble": seen.trouble, "gap": seen.gap}
     return {**node, "ledger": ledger}
 
