@@ -117,6 +117,8 @@ def _forked(work: Callable[[_Item], _Answer], items: Sequence[_Item], helpers: i
             pid = os.fork()
             if pid == 0:
                 with suppress(BaseException):  # whatever it is, the other side does what is missing
+                    for fd in fds:  # who could read its own pipe would wait for itself when nobody else does
+                        os.close(fd)
                     os.nice(5)  # who writes to the database goes first: the others wait for it at the end
                     _send(work, items, tickets, theirs)
                 os._exit(0)

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -213,3 +215,23 @@ def test_helpers_publish_what_one_process_publishes(
     if sends is not None:
         let_helpers_die(monkeypatch, tmp_path, sends)
     assert published(reported, tmp_path / "shared") == alone
+
+
+#: Somebody who takes the first answer of helpers that have more than their pipes hold, and wants no other.
+ONE_OF_MANY = """
+import sys
+from nexapod_batch.coordinator.side_by_side import side_by_side
+
+answers = side_by_side(lambda number: bytes([number]) * (4 << 20), range(30), bytes, int(sys.argv[1]))
+assert next(answers) == bytes(4 << 20)
+answers.close()
+print("over")
+"""
+
+
+@pytest.mark.parametrize("helpers", [1, 2, 3])
+def test_helpers_end_when_nobody_wants_the_rest(helpers: int) -> None:
+    """Helpers that wait for room in their pipes end, and are waited for, when no further answer is taken."""
+    argv = [sys.executable, "-c", ONE_OF_MANY, str(helpers)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("over\n", 0), done.stderr
