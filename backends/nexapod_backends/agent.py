@@ -51,6 +51,10 @@ class AgentBackend(SharedFolders):
         slots = max(1, context.node.cpus // job.resources.cpus)
         return max(1, -(-replicas // (slots * LAUNCHES_PER_SLOT)))
 
+    def fetch_folder(self, context: NodeContext) -> str:
+        """Return where the node keeps what it fetches, as its owner lets it."""
+        return _box(context).note().fetched
+
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Put every launch that the node does not have into its outbox; the native id is the launch key."""
         box = _box(context)

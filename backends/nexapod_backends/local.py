@@ -51,7 +51,6 @@ _RETRY_S = 5.0  # between two starts of a worker that fails at once
 class LocalBackend(SharedFolders):
     """Hands launches to the worker of a node on this machine, and starts it when it is not there."""
 
-    fetches = True
     #: What `node init` was told, and nobody else knows.
     kept_settings = ("idle_exit_s", "trail_s", "container", "gpus", "gpu_slots", "confine")
 
@@ -67,6 +66,10 @@ class LocalBackend(SharedFolders):
         if context.site is not None:
             ours |= _passed(context.site)
         return {**super().node_settings(context), **ours}
+
+    def fetch_folder(self, context: NodeContext) -> str:
+        """Return where a worker keeps what it fetches."""
+        return str(context.remote_spool / layout.FETCHED)
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return so few that each slot gets several launches, and the work spreads evenly.

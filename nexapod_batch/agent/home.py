@@ -5,6 +5,7 @@
 | `agent.json` | which coordinator it joined, by URL, pin and key; what it offers |
 | `key` | its private key, mode 0600; it never leaves this folder |
 | `spool/`, `work/`, `inputs/` | as of any node: bundles, claims, reports; work folders; inputs by digest |
+| `fetched/` | inputs that it fetched by itself, by digest |
 | `later.json` | launches to forget as soon as they are over |
 | `leader.json` | which coordinator it follows, in which epoch |
 | `roster.json` | which servers may be its coordinator |
@@ -52,6 +53,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     gpus: tuple[str, ...] = ()  # UUIDs that it offers
     gpu_slots: int = 1
     confine: str = "all"
+    fetch: str = "here"  # where inputs with URLs are fetched: by the coordinator, or by the `node`
+    fetch_proxy: str = ""  # URL of the proxy by which it does
+    fetch_cache_mib: int = 20_480  # what it keeps of that
     code: str = ""  # while an admin has not approved it
 
 
@@ -65,6 +69,7 @@ class AgentHome:
         self.key_file, self.settings_file = folder / "key", folder / "agent.json"
         self.leader_file, self.roster_file = folder / "leader.json", folder / "roster.json"
         self.witness_file = folder / "witness.json"
+        self.fetched = folder / "fetched"
         self._lock = -1
 
     def make(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import DecodeError
 from msgspec import json as msgjson
@@ -28,12 +28,20 @@ if TYPE_CHECKING:
 
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["Wish", "join", "offer_of"]
+__all__ = ["Fetch", "Wish", "join", "offer_of"]
 
 _PIN = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 #: Memory that is left to the system where nobody says how much the node may use.
 _KEEP_MIB = 512
+
+
+class Fetch(NamedTuple):
+    """Who fetches inputs that have URLs, as the owner of the node says."""
+
+    where: str = "here"  # the coordinator; or `node`: this machine
+    proxy: str = ""  # URL of a proxy by which the node does
+    cache_mib: int = 20_480  # what the node keeps of that
 
 
 class Wish:
@@ -42,10 +50,12 @@ class Wish:
     def __init__(
         self, *, name: str | None = None, owner: str = "", cpus: int | None = None, mem_mib: int | None = None,
         gpus: str | None = None, gpu_slots: int = 1, tier: str | None = None, token: str = "",
+        fetch: Fetch | None = None,
     ) -> None:  # fmt: skip
         """Keep it."""
         self.name, self.owner, self.cpus, self.mem_mib = name, owner, cpus, mem_mib
         self.gpus, self.gpu_slots, self.tier, self.token = gpus, gpu_slots, tier, token
+        self.fetch = fetch or Fetch()
 
 
 def join(
@@ -74,12 +84,14 @@ def join(
     asked = Registration(
         public_key=signer.public.hex(), name=home.folder.name, profile=profile.decode(), tier=tier, cpus=cpus,
         mem_mib=mem_mib, gpus=len(offer.gpus) * wish.gpu_slots, owner=wish.owner,
-        folder=str(home.inputs), token=wish.token.partition(".")[0],
+        folder=str(home.inputs), fetched="" if wish.fetch.where == "here" else str(home.fetched),
+        token=wish.token.partition(".")[0],
     )  # fmt: skip
     joined = _ask(url, pin, signer, asked, tell)
     settings = AgentSettings(
         name=joined.name, url=url, pin=pin, coordinator_key=joined.coordinator_key, owner=joined.owner, tier=tier,
         cpus=cpus, mem_mib=mem_mib, gpus=offer.gpus, gpu_slots=wish.gpu_slots, code=joined.code,
+        fetch=wish.fetch.where, fetch_proxy=wish.fetch.proxy, fetch_cache_mib=wish.fetch.cache_mib,
     )  # fmt: skip
     if home.settings_file.exists() and home.settings().coordinator_key != joined.coordinator_key:
         home.forget_coordinator()

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -163,10 +163,7 @@ class Agent:
                 break
             committed = commitments_to(line for piece in pieces for line in piece.text.encode().splitlines())
             self._commit(client, epoch, committed)
-            call = WorkCall(
-                poll=os.urandom(16).hex(), epoch=epoch, folder=str(self._home.inputs), committed=committed,
-                lines=pieces, launches=said, paused=paused,
-            )  # fmt: skip
+            call = self._news(epoch, committed=committed, lines=pieces, launches=said, paused=paused)
             answer = self._call(client, call)
             self._paused = paused
             self._outgoing.confirm(answer.kept, said)
@@ -235,16 +232,14 @@ class Agent:
         retained.bring_back()
         self._outgoing.start_over(retained.launches() - self._worker.known())
         self._tell_holds(client, epoch, retained.launches())
-        folder = str(self._home.inputs)
-        self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, folder=folder, holds_no_more=True))
+        self._call(client, self._news(epoch, holds_no_more=True))
         self._leader.everything_told(epoch)
         self._roster_due = 0.0
 
     def _tell_holds(self, client: Client, epoch: int, launches: Collection[str]) -> None:
         """Tell of launches that this node has: whoever died before it could acknowledge them does so here."""
-        folder = str(self._home.inputs)
         for together in self._worker.retained.batches(launches):
-            self._call(client, WorkCall(poll=os.urandom(16).hex(), epoch=epoch, folder=folder, holds=together))
+            self._call(client, self._news(epoch, holds=together))
 
     # ---- what there is to do
 
@@ -255,9 +250,9 @@ class Agent:
         refused: Mapping[str, str] = {}
         poll, wait_s, failed_s = os.urandom(16).hex(), 0.0, 0.0
         while not self._stop.is_set():
-            call = WorkCall(
-                poll=poll, epoch=self._leader.epoch, folder=str(self._home.inputs), acknowledged=acknowledged,
-                delegations=signed, refused=refused, paused=self._paused, wait_s=POLL_S,
+            call = self._news(
+                self._leader.epoch, poll=poll, acknowledged=acknowledged, delegations=signed, refused=refused,
+                paused=self._paused, wait_s=POLL_S,
             )  # fmt: skip
             try:
                 answer = self._call(client, call, patience_s=POLL_S)
@@ -301,7 +296,7 @@ class Agent:
             if self._witness.trouble:
                 raise VerificationError(self._witness.trouble)
             opened, signature = worker.check(message.bundle)
-            for digest in opened.input_paths:
+            for digest in worker.to_bring(opened):
                 transfer.download(client, self._home.inputs, digest)
             worker.retained.keep(message.bundle, opened, signature)
             self._unheard[message.bundle.launch] = signature  # before it can run, and report
@@ -355,6 +350,11 @@ class Agent:
         self._call(client, call)
 
     # ---- calls
+
+    def _news(self, epoch: int, *, poll: str = "", **more: Any) -> WorkCall:  # noqa: ANN401 - what a call has
+        """Return a call that says where the node keeps inputs; without `poll` it is a new one."""
+        poll, folder = poll or os.urandom(16).hex(), str(self._home.inputs)
+        return WorkCall(poll=poll, epoch=epoch, folder=folder, fetched=self._worker.fetched, **more)
 
     def _client(self) -> Client:
         return Client(self._settings.url, self._settings.pin, self._signer)

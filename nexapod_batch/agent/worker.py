@@ -24,7 +24,7 @@ from nexapod_batch.spool import cancellations, layout, owner_settings
 from nexapod_batch.trust.keys import key_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nexapod_batch.agent.home import AgentHome, AgentSettings
     from nexapod_batch.mesh.messages import Bundle
@@ -52,8 +52,11 @@ def node_of(settings: AgentSettings, signer: Signer, offer: Offer | None = None)
 class AgentWorker:
     """Bundles for the worker of one node, and its reports."""
 
-    def __init__(self, home: AgentHome, settings: AgentSettings, signer: Signer, offer: Offer | None) -> None:
-        """Make the spool, and write what the worker is told."""
+    def __init__(
+        self, home: AgentHome, settings: AgentSettings, signer: Signer, offer: Offer | None,
+        fetching: Mapping[str, object] | None = None,
+    ) -> None:  # fmt: skip
+        """Make the spool, and write what the worker is told; `fetching` where it fetches inputs by itself."""
         self.home, self.settings, self._signer = home, settings, signer
         node = node_of(settings, signer, offer)
         self._context = NodeContext(
@@ -65,7 +68,9 @@ class AgentWorker:
         self._coordinators = {key_id(public): public}
         self._later_file = home.folder / "later.json"
         self.retained = Retained(home.folder, home.spool)
-        self._backend.prepare(self._context, self._told())
+        self.fetched = "" if fetching is None else str(home.fetched)
+        told = self._told() if fetching is None else {**self._told(), "fetching": fetching}
+        self._backend.prepare(self._context, told)
         owner_settings.reserve(home.spool)
 
     def _told(self) -> dict[str, object]:
@@ -103,13 +108,17 @@ class AgentWorker:
         if opened.launch != bundle.launch:
             raise VerificationError("the bundle is of another launch", got=opened.launch, wanted=bundle.launch)
         for digest, path in opened.input_paths.items():
-            if path != str(self.home.inputs / digest):
+            if path not in {str(self.home.inputs / digest), f"{self.fetched or self.home.inputs}/{digest}"}:
                 raise VerificationError("the bundle names an input outside this node's folder", got=path)
         try:
             seed = bytes.fromhex(bundle.seed)
         except ValueError:
             seed = b""
         return opened, self._signer.sign(delegation_message(opened, seed)).hex()
+
+    def to_bring(self, opened: replica.Bundle) -> list[str]:
+        """Return the digests of inputs that the coordinator has for this node: all but those that it fetches."""
+        return [digest for digest, path in opened.input_paths.items() if path == str(self.home.inputs / digest)]
 
     def put(self, bundle: Bundle) -> None:
         """Give a launch to the worker, unless it had it before; SchedulerError where that cannot be done now."""

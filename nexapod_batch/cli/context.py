@@ -164,8 +164,8 @@ def exit_code(states: list[str], *, ended: bool) -> int:
     return TIMED_OUT
 
 
-def mebibytes(given: str | None) -> int | None:
-    """Return the MiB of `--mem`; None for none given.
+def mebibytes(given: str | None, option: str = "--mem") -> int | None:
+    """Return the MiB of an option; None for none given.
 
     Raises:
         UsageError: It is no size.
@@ -179,4 +179,4 @@ def mebibytes(given: str | None) -> int | None:
     try:
         return size(given)
     except ValueError as error:
-        raise UsageError("--mem", got=repr(given), wanted="a size, as in 512 (MiB), 4G or 4GiB") from error
+        raise UsageError(option, got=repr(given), wanted="a size, as in 512 (MiB), 4G or 4GiB") from error

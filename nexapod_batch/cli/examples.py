@@ -86,6 +86,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "node join": (
         "nexapod-batch node join https://lab.example:5000 --fingerprint SHA256:... --token nxp_...",
         "nexapod-batch node join https://lab.example:5000 --fingerprint SHA256:... --cpus 4 --gpus none",
+        "nexapod-batch node join https://lab.example:5000 --fingerprint SHA256:... --fetch",
     ),
     "node run": (
         "nexapod-batch node run", "nexapod-batch node run --until-idle", "nexapod-batch node run --page-port off",

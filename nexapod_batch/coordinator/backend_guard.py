@@ -74,12 +74,11 @@ class _Guarded:
             self.signs_native = bool(getattr(backend, "signs_native", False))
             self.starts_ranks = bool(getattr(backend, "starts_ranks", True))
             self.tells_ends = bool(getattr(backend, "tells_ends", False))
-            self.fetches = bool(getattr(backend, "fetches", False))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             what = f"backend {name!r} of {origin('backend', name)} cannot be loaded"
-            got = f"{one_line(error)} in signs_native, starts_ranks, tells_ends or fetches"
+            got = f"{one_line(error)} in signs_native, starts_ranks or tells_ends"
             raise PluginError(what, got=got, hint=_REPORT) from error
 
     def missing(self, site: Site) -> list[str]:
@@ -88,6 +87,14 @@ class _Guarded:
         if method is None:
             return []
         return list(self._guard("missing", (site,), lambda: [str(one) for one in method(site) or ()]))
+
+    def fetch_folder(self, context: NodeContext) -> str:
+        """Return where a node keeps what it fetches by itself; "" where it cannot, or the backend does not say."""
+        method = getattr(self._backend, "fetch_folder", None)
+        if method is None:
+            return ""
+        found: str = self._guard("fetch_folder", (context,), lambda: str(method(context)))
+        return found
 
     def live_logs(self, context: NodeContext, replica: str) -> Path | None:
         """Return where the logs of a replica that runs are; None where the backend has no way of its own."""

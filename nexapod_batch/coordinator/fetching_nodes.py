@@ -1,10 +1,10 @@
-"""Which nodes fetch inputs by themselves, because their site says so and their backend can."""
+"""Which nodes fetch inputs by themselves, because their site or, where they joined, their owner says so."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.joined import is_joined_site
 
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
@@ -15,7 +15,8 @@ __all__ = ["fetch_folder"]
 
 def fetch_folder(c: Coordinator, node: Node) -> str:
     """Return where a node keeps the inputs that it fetches by itself; "" where all of them are brought."""
-    site = None if node.site == LOCAL else c.sites().get(node.site)
-    if site is None or site.fetch == "here" or not c.backend(node).fetches:
-        return ""
-    return str(c.context(node).remote_spool / "fetched")
+    if not is_joined_site(node.site):  # one that joined says it itself
+        site = c.sites().get(node.site)
+        if site is None or site.fetch == "here":
+            return ""
+    return c.backend(node).fetch_folder(c.context(node))

@@ -78,6 +78,7 @@ class Note(Struct, frozen=True, kw_only=True):
     """What a node said of itself."""
 
     folder: str = ""  # absolute path there, below which it keeps inputs
+    fetched: str = ""  # and those that it fetches by itself; "" where all are brought
     paused: str = ""  # why nothing may start
     left: bool = False  # it said that it leaves
 
@@ -330,7 +331,8 @@ class Mailbox:
         """Note that the node called, and what it said of itself, where that changed."""
         self.keep_seen(now)
         if call.folder:
-            self.keep_note(Note(folder=call.folder, paused=call.paused[:_TEXT], left=call.leaves))
+            paused = call.paused[:_TEXT]
+            self.keep_note(Note(folder=call.folder, fetched=call.fetched, paused=paused, left=call.leaves))
 
     def keep_seen(self, now: float) -> None:
         """Note that the node called at a time (seconds since 1970)."""

@@ -41,6 +41,7 @@ class Registration(Struct, frozen=True, kw_only=True):
     mem_mib: int
     gpus: int = 0
     folder: str = ""  # absolute path below which it keeps inputs
+    fetched: str = ""  # and those that it fetches by itself; "" where all of them are to be brought
     owner: str = ""  # who answers for it, as it says; an admin may say otherwise
     confine: str = "all"  # commands without a container that it confines: all, or those of foreign jobs
     token: str = ""  # that lets it join at once
@@ -100,6 +101,7 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     holds: tuple[Held, ...] = ()  # launches that it has, after another coordinator took over
     holds_no_more: bool = False  # in this epoch it has named all that it has
     folder: str = ""  # absolute path below which the node keeps inputs
+    fetched: str = ""  # and those that it fetches by itself; "" where all of them are to be brought
     acknowledged: tuple[str, ...] = ()  # names of messages that are durable there
     refused: Mapping[str, str] = field(default_factory=dict)  # launch -> why it is never run there
     delegations: Mapping[str, str] = field(default_factory=dict)  # launch -> the node's signature, hex
@@ -195,6 +197,7 @@ def check_call(call: WorkCall) -> None:
     if not all(map(is_message_name, call.acknowledged)):
         raise VerificationError("what is acknowledged is no name of a message")
     check_folder(call.folder)
+    check_folder(call.fetched)
     check_commitments(call.committed)
     if sum(len(piece.text) for piece in call.lines) > MAX_LINES:
         raise VerificationError("too many lines in one call", wanted=f"at most {MAX_LINES} bytes")

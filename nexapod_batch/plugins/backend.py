@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nexapod_batch.plugins.backend_fetching import Fetching
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -43,11 +45,6 @@ class Launching(Protocol):
     @property
     def starts_ranks(self) -> bool:
         """Say whether runners can start several ranks of one replica; True where it is not said."""
-        ...
-
-    @property
-    def fetches(self) -> bool:
-        """Say whether runners fetch inputs as `fetching` of `node.json` says; False where it is not said."""
         ...
 
     def missing(self, site: Site) -> Sequence[str]:
@@ -389,7 +386,7 @@ class Administration(Protocol):
         ...
 
 
-class Backend(Launching, Ending, Files, Administration, Protocol):
+class Backend(Launching, Ending, Files, Fetching, Administration, Protocol):
     """What the entry-point group `nexapod_batch.backends` holds: a class, or function, that makes one of these."""
 
 

@@ -40,6 +40,10 @@ _QUIET_S = 60.0
 _ROUNDED_NS = 100_000_000
 
 
+#: What a node says of itself with each call: where it keeps inputs, those that it fetches, why it is paused.
+_About = tuple[str, str, str]
+
+
 class NodeChannel:
     """Keys, nonces and waiting polls of one server."""
 
@@ -51,7 +55,7 @@ class NodeChannel:
         self._keys: dict[str, Node] = {}
         self._public: dict[str, bytes] = {}  # keys of nodes, by name
         self._owners: dict[str, str] = {}  # that are not approved, by node
-        self._calls: dict[str, tuple[str, str, float]] = {}  # by node: what it said of itself when that was kept last
+        self._calls: dict[str, tuple[_About, float]] = {}  # by node: what it said of itself when that was kept last
         self._networks: dict[str, tuple[str, ...]] = {}  # by node: where it called from since the server started
         self._coordinator: dict[str, bytes] = {}
         self.epoch = FIRST_EPOCH
@@ -97,12 +101,12 @@ class NodeChannel:
 
     def is_kept(self, name: str, call: WorkCall) -> bool:
         """Say whether nothing of a call is to be kept: it has no news, and that the node calls was kept just now."""
-        folder, paused, at = self._calls.get(name, ("", "", float("-inf")))
-        return call.is_quiet and (call.folder, call.paused) == (folder, paused) and time.monotonic() - at < _QUIET_S
+        about, at = self._calls.get(name, (("", "", ""), float("-inf")))
+        return call.is_quiet and _about(call) == about and time.monotonic() - at < _QUIET_S
 
     def kept(self, name: str, call: WorkCall) -> None:
         """Note that a call was kept."""
-        self._calls[name] = (call.folder, call.paused, time.monotonic())
+        self._calls[name] = (_about(call), time.monotonic())
 
     def is_from_elsewhere(self, name: str, network: str) -> bool:
         """Say whether a node calls from a network in which nobody has seen it, as far as is remembered."""
@@ -187,6 +191,10 @@ def _changed_ns(path: str) -> int:
         return os.stat(path).st_mtime_ns
     except OSError:
         return 0
+
+
+def _about(call: WorkCall) -> _About:
+    return call.folder, call.fetched, call.paused
 
 
 def _version(box: Mailbox) -> int:

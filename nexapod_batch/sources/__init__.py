@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["EXTRAS", "LISTING", "ListingSource", "NoRoomError", "Opened", "Source", "SourceError", "SourceSettings"]
+__all__ = [
+    "EXTRAS", "LISTING", "NETWORK_VARIABLES", "ListingSource", "NoRoomError", "Opened", "Source", "SourceError",
+    "SourceSettings",
+]  # fmt: skip
 
 #: Extras of this package that bring what a scheme needs.
 EXTRAS: Mapping[str, str] = {"s3": "s3"}
 #: Schemes whose sources are `ListingSource`s.
 LISTING = frozenset({"s3"})
+#: Variables of the environment by which servers are reached, in lower case: proxies, and whose certificates are good.
+NETWORK_VARIABLES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir"})
 
 
 class SourceError(DescriptorError):

@@ -13,6 +13,7 @@ here, `f"{remote_spool}/{bundle(key)}"` there.
 | `refused/<launch>.json`, `.reason` | worker | a bundle that it refused, and why |
 | `groups/<group>.json` | backend | on clusters: which launches each element of a group runs |
 | `logs/<group>.<element>` | scheduler | and what its script said |
+| `fetched/<sha256>` | runner | an input that it fetched, where the backend keeps these in the spool |
 | `node.json` | backend | `node_config` |
 | `manners.json` | the owner | `owner_settings` |
 | `running.json` | worker | `status_file` |
@@ -33,6 +34,7 @@ __all__ = [
     "CLAIMS",
     "CLUSTER_FOLDERS",
     "EXECUTOR_DEATHS",
+    "FETCHED",
     "FOLDERS",
     "GPU_HEALTH",
     "GROUPS",
@@ -72,6 +74,8 @@ INBOX, CLAIMS, SPENT, CANCEL, REPORTS, REFUSED = "inbox", "claims", "spent", "ca
 #: The folders of every spool.
 FOLDERS = (INBOX, CLAIMS, SPENT, CANCEL, REPORTS, REFUSED)
 GROUPS, LOGS = "groups", "logs"
+#: Where inputs lie by digest that runners fetched.
+FETCHED = "fetched"
 #: The folders of a spool whose runners are started by a scheduler, several at a time.
 CLUSTER_FOLDERS = (*FOLDERS, GROUPS, LOGS)
 

@@ -32,6 +32,7 @@ class Fetching(Struct, frozen=True, kw_only=True):
     proxy: str = ""  # URL; "" for what the environment says
     private_hosts: tuple[str, ...] = ()  # hosts whose addresses may be private ones
     gateways: tuple[str, ...] = ()  # of IPFS
+    logins: bool = True  # those of the account that the runner has may be used, for jobs of its own people
     env: Mapping[str, str] = field(default_factory=dict)  # variables that the site sets
     sources: Mapping[str, str] = field(default_factory=dict)  # scheme -> where it is defined, looked up beforehand
 
@@ -163,6 +164,7 @@ def _fetching(document: Mapping[str, Any] | None) -> Fetching | None:
         proxy=str(document.get("proxy", "")),
         private_hosts=tuple(map(str, document.get("private_hosts", ()))),
         gateways=tuple(map(str, document.get("gateways", ()))),
+        logins=document.get("logins") is not False,
         env={str(name): str(value) for name, value in document.get("env", {}).items()},
         sources={str(name): str(where) for name, where in document.get("sources", {}).items()},
     )

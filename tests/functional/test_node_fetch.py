@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clusters.certificates import Authority
+from connect_proxy import connect_proxy
 from spools import until
 from web_server import web_server
 
@@ -114,6 +115,20 @@ def test_what_the_node_cannot_fetch_is_fetched_here(home: Home, web: WebServer, 
     lost = [replica["reason"] for replica in task["replicas"] if replica["execution"] == "lost"]
     assert lost
     assert all("input 'in.csv' cannot be fetched here" in json.dumps(reason) for reason in lost)
+
+
+def test_the_node_fetches_through_a_proxy(home: Home, authority: Authority) -> None:
+    """A host that only the proxy knows is reached through it, over TLS from end to end; nothing else is asked."""
+    with web_server(*authority.issue("far", "data.example")) as far, connect_proxy() as proxy:
+        far.files["data.csv"] = DATA
+        proxy.hosts["data.example:443"] = "127.0.0.1", int(far.url.rpartition(":")[2])
+        site(home, authority, f'fetch = "proxy"\nfetch_proxy = "{proxy.url}"')
+        far.url = "https://data.example"
+        done = home.call("submit", job(home, far), "--site", "desk", "--wait")
+        assert done.code == 0, done.err
+    assert (proxy.asked, [name for name, _, _ in far.asked]) == (["data.example:443"], ["data.csv"])
+    assert [file.name for file in cache(home)] == [DIGEST]
+    assert not (home.path / "inputs" / DIGEST).exists()
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from nexapod_batch.compare.ports import Comparison, Normalization
 from nexapod_batch.images.cache import Progress
 from nexapod_batch.plugins.backend import Administration, Ending, Files, Launching
+from nexapod_batch.plugins.backend_fetching import Fetching
 from nexapod_batch.quorum.policies import Policy
 from nexapod_batch.runtimes import Runtime
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("nexapod_batch/**/*.py"), *ROOT.glob("backends/nexapod_backends/**/*.py")])
 #: What plug-ins of other people implement, and what they are told through.
-PORTS: list[type[Any]] = [Launching, Ending, Files, Administration, Runtime, Policy, Comparison, Normalization, Progress]
+PORTS: list[type[Any]] = [Launching, Ending, Files, Fetching, Administration, Runtime, Policy, Comparison, Normalization, Progress]
 #: Ports whose methods may all fail: each says with what.
-FAILING: list[type[Any]] = [Launching, Files, Comparison, Normalization]
+FAILING: list[type[Any]] = [Launching, Files, Fetching, Comparison, Normalization]
 
 
 def public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

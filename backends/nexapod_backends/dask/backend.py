@@ -76,6 +76,10 @@ class DaskBackend:
         node.far.prepare({**wanted, "runtimes": targets("runtime")})
         self._prepared.add(stamp)
 
+    def fetch_folder(self, context: NodeContext) -> str:
+        """Return where the workers of one storage keep what they fetch."""
+        return f"{self._node(context).far.base}/{layout.FETCHED}"
+
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that all workers share the work evenly; one where a replica holds a resource."""
         node = self._node(context)

@@ -67,7 +67,6 @@ class SlurmBackend:
 
     signs_native = True  # which element of which array it ran in
     tells_ends = True  # that the kernel killed something of it for memory
-    fetches = True
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """Know of no site yet."""
@@ -106,6 +105,10 @@ class SlurmBackend:
                 wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
                 files.write(f"{spool}/{layout.NODE_CONFIG}", json.dumps(wanted, indent=2).encode() + b"\n")
         state.prepared.add(digest)
+
+    def fetch_folder(self, context: NodeContext) -> str:
+        """Return where the runners of a cluster keep what they fetch."""
+        return f"{context.remote_spool}/{layout.FETCHED}"
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that the hosts share the work evenly; one where a Slurm job holds no more."""

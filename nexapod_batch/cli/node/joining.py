@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nexapod_batch.agent.home import AgentHome
+    from nexapod_batch.agent.joining import Fetch
     from nexapod_batch.agent.page import NodePage
     from nexapod_batch.agent.running import Agent, State
 
@@ -37,10 +39,14 @@ __all__ = ["approve", "check", "join", "leave", "run"]
 @click.option(
     "--tier", type=click.Choice(["cpu", "consumer-gpu", "hpc"]), help="Its tier; by its GPUs where none is given."
 )
+@click.option("--fetch", is_flag=True, help="It fetches inputs that have URLs by itself, instead of being sent them.")
+@click.option("--fetch-proxy", default="", metavar="URL", help="The proxy by which it does.")
+@click.option("--fetch-cache", metavar="SIZE", help="What it keeps of that, 20G where nothing is given.")
 @json_option
 def join(
     url: str, fingerprint: str, token: str, name: str | None, owner: str, cpus: int | None, mem: str | None,
-    gpus: str | None, gpu_slots: int, tier: str | None, as_json: bool,
+    gpus: str | None, gpu_slots: int, tier: str | None, fetch: bool, fetch_proxy: str, fetch_cache: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Give this machine to a coordinator elsewhere.
 
@@ -54,13 +60,25 @@ def join(
     owner = owner or settings(paths()).owner or ""
     wish = Wish(
         name=name, owner=owner, cpus=cpus, mem_mib=mebibytes(mem), gpus=gpus, gpu_slots=gpu_slots, tier=tier,
-        token=token,
+        token=token, fetch=_fetch(fetch, fetch_proxy, fetch_cache),
     )  # fmt: skip
     home, joined = join_coordinator(paths().home / "agent", url, fingerprint, wish, note)
     key = home.signer().key_id
     document: Document = {"node": joined.name, "state": joined.state, "code": joined.code, "url": url}
     document |= {"owner": joined.owner, "key": key, "folder": str(home.folder)}
     output(as_json).document(document, _joined)
+
+
+def _fetch(wanted: bool, proxy: str, cache: str | None) -> Fetch:
+    """Return who fetches; UsageError for a proxy that is none, and for what means nothing without --fetch."""
+    from nexapod_batch.agent.joining import Fetch
+    from nexapod_batch.model.words import PROXY
+
+    if not wanted and (proxy or cache is not None):
+        raise UsageError("--fetch-proxy and --fetch-cache mean nothing alone", hint="add --fetch")
+    if proxy and not re.fullmatch(PROXY, proxy):
+        raise UsageError("--fetch-proxy", got=repr(proxy), wanted="http://host:port, without a login")
+    return Fetch("node" if wanted else "here", proxy, mebibytes(cache, "--fetch-cache") or Fetch().cache_mib)
 
 
 def _joined(document: Document) -> Iterator[str]:
@@ -87,17 +105,20 @@ def run(name: str | None, until_idle: bool, page_port: str, as_json: bool) -> No
 
     What runs goes on without it, and is reported by the next one. NAME may be left out where there is one node.
     """
+    from nexapod_batch.agent.fetching import told_of_fetching
     from nexapod_batch.agent.home import only_home
     from nexapod_batch.agent.joining import offer_of
     from nexapod_batch.agent.running import Agent
     from nexapod_batch.agent.worker import AgentWorker
+    from nexapod_batch.config.settings import settings as account_settings
 
     home = only_home(paths().home, name)
     home.make()
     home.lock()
     settings, signer = home.settings(), home.signer()
     offer = offer_of(home, ",".join(settings.gpus) or "none")
-    agent = Agent(home, settings, signer, AgentWorker(home, settings, signer, offer))
+    fetching = told_of_fetching(home, settings, account_settings(paths()).sources)
+    agent = Agent(home, settings, signer, AgentWorker(home, settings, signer, offer, fetching))
     for number in (signal.SIGTERM, signal.SIGINT):
         # from another thread: the one that is interrupted may hold the lock of what it waits for
         signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nexapod_batch.config.site.site_kinds import OWN_DIRECTIVES, Directive, Dispensable, HostName, Line, Rate
 from nexapod_batch.model.job import NumericClass, Tier
-from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
+from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, PROXY, SITE_NAME
 from nexapod_batch.schema.kinds import REQUIRED, Choice, Flag, FlagBefore, Key, ListOf, MapOf, Table, Text, Whole
 from nexapod_batch.schema.paths import BIND, PART, PATH, USER_PATH
 from nexapod_batch.schema.quantities import Duration, Size
@@ -56,7 +56,7 @@ _ABOUT = Table(
             "here",
         ),
         "fetch_proxy": Key(
-            Text("http://host:port", pattern=r"https?://[A-Za-z0-9.\[\]:-]{1,253}/?"),
+            Text("http://host:port", pattern=PROXY),
             'The proxy of its nodes, with `fetch = "proxy"`.',
             shown="none",
         ),

@@ -168,6 +168,7 @@ def _check_words(asked: Registration) -> None:
     if asked.owner:
         check_name(asked.owner)
     check_folder(asked.folder)
+    check_folder(asked.fetched)
     if asked.tier not in _TIERS:
         raise UsageError("not a tier", got=repr(asked.tier[:40]), wanted=" or ".join(sorted(_TIERS)))
 
@@ -210,7 +211,7 @@ def _register(
     )  # fmt: skip
     box = Mailbox(c.paths.spool(node.name))
     box.make()
-    box.keep_note(Note(folder=asked.folder))
+    box.keep_note(Note(folder=asked.folder, fetched=asked.fetched))
     if network := network_of(address):
         box.note_network(network)
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():

@@ -21,6 +21,7 @@ from nexapod_batch.model.replica import NOT_FETCHED
 from nexapod_batch.runner.execution.stage import FetchError, KeptCopyError, StoppedError, stage_file, stage_inputs
 from nexapod_batch.runner.processes.process_tree import Attempt, Limits
 from nexapod_batch.runtimes import FEED
+from nexapod_batch.sources import NETWORK_VARIABLES
 from nexapod_batch.sources.kept import note_use
 from nexapod_batch.trust.statement import Outcome
 
@@ -44,8 +45,7 @@ _ENDS = frozenset({Outcome.CANCELLED, Outcome.PREEMPTED})
 #: After how long a replica was announced as one that takes its time; how often the supervisor is asked at most.
 _ANNOUNCED_S, _TICK_S = 0.1, 0.05
 _LINES = 3  # of what it says
-#: Variables about networks that the process gets, and those that are logins.
-_NETWORK = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
+#: Variables that are logins.
 _LOGINS = ("AWS_", "NETRC", "HOME")
 
 
@@ -156,14 +156,14 @@ def _environment(fetching: Fetching, *, foreign: bool) -> dict[str, str]:
     given: Mapping[str, str] = {**(birth.given or os.environ), **fetching.env}
     found = interpreter.environment(given)
     for name, value in given.items():
-        if name.lower() in _NETWORK or name.startswith(_LOGINS):
+        if name.lower() in NETWORK_VARIABLES or name.startswith(_LOGINS):
             found[name] = value
     if fetching.proxy:
         for name in ("no_proxy", "NO_PROXY"):
             found.pop(name, None)
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
             found[name] = fetching.proxy
-    if foreign:
+    if foreign or not fetching.logins:
         found = {name: value for name, value in found.items() if not name.startswith(_LOGINS)}
         found |= {"AWS_SKIP_SIGNATURE": "true", "HOME": interpreter.FOLDER, "NETRC": os.devnull}
     return found
