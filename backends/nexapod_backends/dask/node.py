@@ -309,23 +309,24 @@ class DaskNode:
 
     def cancel(self, replicas: Mapping[str, Sequence[str] | None]) -> None:
         """Leave notes where launches are bound; what has not begun is taken back from the scheduler."""
-        back, changed = [], []
+        changed = []
+        taken_back = []
         for key, names in replicas.items():
-            one = self.records.by_key.get(key)
-            if one is None or one.ended:
+            record = self.records.by_key.get(key)
+            if record is None or record.ended:
                 continue
-            whole = names is None or set(one.replicas) <= set(names)
+            changed.append(record)
+            whole = names is None or set(record.replicas) <= set(names)
             if whole:
-                one.over = "cancelled before it started"
-                back.append(one)
-            if not one.worker:
-                one.notes = sorted({*(one.notes or ()), *(names or ())})
-            changed.append(one)
-            if one.worker:
-                launch = [key] if whole else []
-                self._note(one, [*(names or ()), *launch])
+                record.over = "cancelled before it started"
+            if not record.worker:
+                record.notes = sorted({*(record.notes or ()), *(names or ())})
+                continue
+            if whole:
+                taken_back.append(record.task)
+            self._note(record, [*(names or ()), *([key] if whole else ())])
         self.records.save(changed)
-        self.cluster.release([one.task for one in back if one.worker])
+        self.cluster.release(taken_back)
 
     def _note(self, record: Record, names: Sequence[str]) -> None:
         head = {"op": "cancel", "base": self.far.base, "worker": record.worker, "names": list(names)}

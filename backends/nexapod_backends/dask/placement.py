@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, field
 
@@ -88,6 +88,13 @@ class Rules(Struct, frozen=True, kw_only=True):
     gpu_resource: str = "GPU"
 
 
+class _Filter(NamedTuple):
+    """A condition that workers must meet."""
+
+    is_met: Callable[[Worker], bool]
+    why_by_none: Callable[[Sequence[Worker]], str]  # in words, of workers of which none meets it
+
+
 def known_worker(address: str, identity: Mapping[str, Any]) -> Worker:
     """Return a worker from the scheduler's word; TypeError, ValueError or KeyError for what is none."""
     limit = identity.get("memory_limit")
@@ -135,12 +142,12 @@ def choose(record: Record, workers: Sequence[Worker], rules: Rules) -> Worker | 
     left = list(workers)
     if not left:
         return "no worker is connected to the Dask scheduler"
-    for keep, why in _filters(record, rules, left):
-        kept = [one for one in left if keep(one)]
+    for is_met, why_by_none in _filters(record, rules, left):
+        kept = [worker for worker in left if is_met(worker)]
         if not kept:
-            return why(left)
+            return why_by_none(left)
         left = kept
-    return min(left, key=lambda one: (_crowd(one, record, rules), one.address))
+    return min(left, key=lambda worker: (_crowd(worker, record, rules), worker.address))
 
 
 def _crowd(worker: Worker, record: Record, rules: Rules) -> tuple[bool, float]:
@@ -190,43 +197,67 @@ def _has(worker: Worker, wanted: Mapping[str, float]) -> bool:
     return all(worker.resources.get(name, 0) >= count for name, count in wanted.items())
 
 
-def _filters(
-    record: Record, rules: Rules, known: Sequence[Worker]
-) -> list[tuple[Callable[[Worker], bool], Callable[[Sequence[Worker]], str]]]:
+def _filters(record: Record, rules: Rules, known: Sequence[Worker]) -> list[_Filter]:
     """Return the conditions in the order of how lasting they are, each with its words when nobody meets it."""
+    return [*_of_size(record, rules), *_of_place(record, rules, known), *_of_now(record, rules)]
+
+
+def _of_size(record: Record, rules: Rules) -> list[_Filter]:
+    """Return what a worker must be."""
     wanted = resources_of(record, rules)
     listed = ", ".join(f"{name} = {count:g}" for name, count in wanted.items())
+
+    def has_memory(worker: Worker) -> bool:
+        return worker.mem_mib is None or worker.mem_mib >= record.mem_mib
+
+    def too_small(workers: Sequence[Worker]) -> str:
+        largest = max(worker.mem_mib or 0 for worker in workers)
+        return f"no worker has {record.mem_mib} MiB of memory, the largest has {largest} MiB"
+
+    def too_few_threads(workers: Sequence[Worker]) -> str:
+        most = max(worker.threads for worker in workers)
+        return f"no worker has {record.cpus} threads, the largest has {most}"
+
     return [
-        (
-            lambda one: named(one, rules.patterns),
-            lambda some: f"none of {len(some)} workers is one of partition {record.partition}",
+        _Filter(
+            lambda worker: named(worker, rules.patterns),
+            lambda workers: f"none of {len(workers)} workers is one of partition {record.partition}",
         ),
-        (
-            lambda one: one.threads >= record.cpus,
-            lambda some: f"no worker has {record.cpus} threads, the largest has {max(one.threads for one in some)}",
+        _Filter(lambda worker: worker.threads >= record.cpus, too_few_threads),
+        _Filter(has_memory, too_small),
+        _Filter(
+            lambda worker: _has(worker, wanted),
+            lambda workers: f"none of {len(workers)} workers has the resource {listed}",
         ),
-        (
-            lambda one: one.mem_mib is None or one.mem_mib >= record.mem_mib,
-            lambda some: f"no worker has {record.mem_mib} MiB of memory, the largest has"
-            f" {max(one.mem_mib or 0 for one in some)} MiB",
-        ),
-        (lambda one: _has(one, wanted), lambda some: f"none of {len(some)} workers has the resource {listed}"),
-        (
-            lambda one: _in_set(one, record, rules),
+    ]
+
+
+def _of_place(record: Record, rules: Rules, known: Sequence[Worker]) -> list[_Filter]:
+    """Return where a worker may be, beside other replicas of its task."""
+    return [
+        _Filter(
+            lambda worker: _in_set(worker, record, rules),
             lambda _: "no worker is on the hosts that are left for this replica" + _together(known),
         ),
-        (
-            lambda one: one.id not in rules.used or not one.id,
-            lambda some: f"replicas run on different workers, and {_all(some)} had one of this task",
+        _Filter(
+            lambda worker: worker.id not in rules.used or not worker.id,
+            lambda workers: f"replicas run on different workers, and {_all(workers)} had one of this task",
         ),
-        (lambda one: not one.trouble, lambda some: some[0].trouble),
-        (lambda one: one.status == "running", _not_running),
-        (lambda one: lasts(one, record, rules), lambda some: _too_short(some, record, rules)),
-        (
-            lambda one: rules.load.get(one.id, 0) < room(one, record.cpus),
-            lambda some: f"waits its turn: {sum(rules.load.get(one.id, 0) for one in some)} launches are before it on"
-            f" {len(some)} worker{'s' * (len(some) != 1)}",
-        ),
+    ]
+
+
+def _of_now(record: Record, rules: Rules) -> list[_Filter]:
+    """Return what a worker must do at this moment."""
+
+    def all_full(workers: Sequence[Worker]) -> str:
+        before = sum(rules.load.get(worker.id, 0) for worker in workers)
+        return f"waits its turn: {before} launches are before it on {len(workers)} worker{'s' * (len(workers) != 1)}"
+
+    return [
+        _Filter(lambda worker: not worker.trouble, lambda workers: workers[0].trouble),
+        _Filter(lambda worker: worker.status == "running", _not_running),
+        _Filter(lambda worker: lasts(worker, record, rules), lambda workers: _too_short(workers, record, rules)),
+        _Filter(lambda worker: rules.load.get(worker.id, 0) < room(worker, record.cpus), all_full),
     ]
 
 

@@ -150,36 +150,63 @@ def _settle_elements(c: Coordinator, row: JobRow) -> Reason | None:
     job = c.job(row.id)
     if job.elements is None:
         return None
-    by_element, pinned = _by_element(job), len(job.elements.tasks)
-    published = {number: set(c.store.tasks.published_of(number)) for number in by_element}
-    open_tasks = row.n_waiting + row.n_active - (job.n_tasks - pinned)
-    ended = all(_has_ended(c, number) for number in by_element)
-    news = min(map(len, published.values())) - pinned
-    if open_tasks > 0 and not ended and news * _FORMS < job.n_tasks:
-        return None  # looked at closely when there is more
+    before = _by_element(job)
+    published = {number: set(c.store.tasks.published_of(number)) for number in before}
+    n_pinned = len(job.elements.tasks)
+    is_idle = row.n_waiting + row.n_active <= job.n_tasks - n_pinned  # no task with inputs is open
+    takes_few = is_idle or all(_has_ended(c, number) for number in before)
+    if not takes_few and not _is_worth_a_form(min(map(len, published.values())) - n_pinned, job):
+        return None
     there, missing = _elements_there(c, job, published)
-    if there and (ended or open_tasks <= 0 or len(there) * _FORMS >= job.n_tasks):
-        inputs = list(job.inputs)
-        known: dict[tuple[int, int], _Published] = {}
-        done = []
-        for index in there:
-            try:
-                inputs += _of_element(c, job, index, known)
-            except _MissingError as error:
-                missing = error.reason
-                continue
-            done.append(index)
-        if len(inputs) > MAX_FILES:
-            raise _MissingError(Reason(code=Code.TOO_MANY_INPUTS, parameters={"limit": MAX_FILES}))
-        if done:
-            _keep(c, inputs[len(job.inputs) :])
-            sources, tasks, forms = job.elements
-            tasks = (*tasks, *done)
-            forms = (*forms, (len(inputs), len(tasks)))
-            grown = Elements(sources=sources, tasks=tasks, forms=forms)
-            _pin(c, row, replace(job, inputs=tuple(inputs), elements=grown))
+    if takes_few or _is_worth_a_form(len(there), job):
+        inputs, tasks, unreadable = _inputs_of_tasks(c, job, there)
+        if tasks:
+            _keep(c, inputs)
+            _pin(c, row, _with_inputs(job, inputs, tasks))
             return None
-    return missing if open_tasks <= 0 else None
+        missing = unreadable or missing
+    return missing if is_idle else None
+
+
+def _is_worth_a_form(n_tasks: int, job: Job) -> bool:
+    """Say whether so many more tasks with inputs are worth another form of the document."""
+    return n_tasks * _FORMS >= job.n_tasks
+
+
+def _inputs_of_tasks(
+    c: Coordinator, job: Job, indexes: Sequence[int]
+) -> tuple[list[Input], list[int], Reason | None]:
+    """Return the inputs of tasks, which of them have theirs, and why another has not.
+
+    Raises:
+        _MissingError: The job has too many files by now.
+
+    """
+    inputs: list[Input] = []
+    done: list[int] = []
+    missing: Reason | None = None
+    known: dict[tuple[int, int], _Published] = {}
+    for index in indexes:
+        try:
+            inputs += _of_element(c, job, index, known)
+        except _MissingError as error:
+            missing = error.reason
+            continue
+        done.append(index)
+    if len(job.inputs) + len(inputs) > MAX_FILES:
+        raise _MissingError(Reason(code=Code.TOO_MANY_INPUTS, parameters={"limit": MAX_FILES}))
+    return inputs, done, missing
+
+
+def _with_inputs(job: Job, inputs: Sequence[Input], tasks: Sequence[int]) -> Job:
+    """Return a job in which some tasks more have their inputs."""
+    inputs = (*job.inputs, *inputs)
+    if job.elements is None:
+        return replace(job, inputs=inputs)
+    sources, pinned, forms = job.elements
+    pinned = (*pinned, *tasks)
+    elements = Elements(sources=sources, tasks=pinned, forms=(*forms, (len(inputs), len(pinned))))
+    return replace(job, inputs=inputs, elements=elements)
 
 
 def _elements_there(

@@ -158,6 +158,11 @@ def _spool(answer: Mapping[str, Any], through: str, storage: str) -> Spool:
     )
 
 
+def _escapes(name: str) -> bool:
+    """Say whether a name leads out of the folder that it is in."""
+    return name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/"))
+
+
 def found_files(worker: str, answer: Mapping[str, Any], base: str, names: Collection[str] | None) -> Found:
     """Return what a worker has of a replica, below `base`; of `names` when these are known."""
 
@@ -167,11 +172,13 @@ def found_files(worker: str, answer: Mapping[str, Any], base: str, names: Collec
             return Found(root="", beside={}, files={})
         if not root.startswith(f"{base}/work/"):
             raise ValueError(root)
-        files = {_text(name): _size(size) for name, size in answer["files"]}
-        escaping = [name for name in files if name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/"))]
-        if escaping or (names is not None and not files.keys() <= set(names)):
-            raise ValueError(min(escaping or files.keys() - set(names or ())))
-        files = {name: size for name, size in files.items() if safe_name(name)}  # a command may call its files anything
+        asked = None if names is None else set(names)
+        files: dict[str, int] = {}
+        for name, size in answer["files"]:
+            if _escapes(_text(name)) or (asked is not None and name not in asked):
+                raise ValueError(name)
+            if safe_name(name):  # a command may call its files anything
+                files[name] = _size(size)
         beside = {ending: _size(size) for ending, size in answer["beside"].items() if ending in layout.BESIDE_WORK}
         return Found(root=root, beside=beside, files=files)
 

@@ -39,6 +39,16 @@ _MEMORY = re.compile(r"(?:^|,)mem=(\d{1,15}(?:\.\d{1,6})?)([KMGTP]?)(?=,|$)", re
 _KIB = {"": 1 / 1024, "K": 1, "M": 1024, "G": 1024**2, "T": 1024**3, "P": 1024**4}
 
 
+class _Row(NamedTuple):
+    """A line of the accounting: the cells of `_COLUMNS`."""
+
+    id: str
+    state: str
+    elapsed: str  # seconds
+    total_cpu: str
+    usage: str
+
+
 class Steps(NamedTuple):
     """All steps of a Slurm job, but its batch script, together."""
 
@@ -86,20 +96,22 @@ def _answer(argv: list[str], env: Mapping[str, str]) -> str | None:
 
 def read_steps(text: str) -> Steps | None:
     """Return what sacct printed, added up; None where not even the job is in it. Pure: lines that make no sense go."""
-    rows = [line.split("|") for line in text.split("\n")[:_MAX_LINES]]
-    rows = [[cell.strip() for cell in cells] for cells in rows if len(cells) == 5]
+    rows = []
+    for line in text.split("\n")[:_MAX_LINES]:
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == len(_Row._fields):
+            rows.append(_Row(*cells))
     if not rows:
         return None
-    steps = [cells for cells in rows if _STEP.fullmatch(cells[0])]
-    ended = all(state.partition(" ")[0] not in _GOES_ON for _, state, *_ in steps)
-    killed = tuple(name for name, state, *_ in steps if state.startswith("OUT_OF_ME"))
-    times = [_ms(total) or 0 for *_, total, _ in steps]
-    usages = [(_kib(usage), elapsed) for _, _, elapsed, _, usage in steps]
-    measured = any(times) or any(kib is not None for kib, _ in usages)
-    if not measured:  # JobAcctGatherType=none: zeros would be taken for figures
+    steps = [row for row in rows if _STEP.fullmatch(row.id)]
+    ended = all(row.state.partition(" ")[0] not in _GOES_ON for row in steps)
+    killed = tuple(row.id for row in steps if row.state.startswith("OUT_OF_ME"))
+    cpu_ms = sum(_ms(row.total_cpu) or 0 for row in steps)
+    memory = {row: kib for row in steps if (kib := _kib(row.usage)) is not None}
+    if not cpu_ms and not memory:  # JobAcctGatherType=none: zeros would be taken for figures
         return Steps(len(steps), ended, killed)
-    sampled = [kib for kib, elapsed in usages if kib is not None and _was_sampled(elapsed)]
-    return Steps(len(steps), ended, killed, sum(times), round(max(sampled)) if sampled else None)
+    largest = max((kib for row, kib in memory.items() if _was_sampled(row.elapsed)), default=None)
+    return Steps(len(steps), ended, killed, cpu_ms, None if largest is None else round(largest))
 
 
 def _was_sampled(elapsed: str) -> bool:
