@@ -104,7 +104,7 @@ def python(code: str, **more: object) -> Job:
 def test_one_replica_is_run_and_signed_by_one_process_that_another_watches(element: Element, tmp_path: Path) -> None:
     """Its report says where it ran; nothing is left; no further process of ours was there."""
     os.mkfifo(tmp_path / "gate")
-    element.put(element.house.launch(Job(name="t", script=f"echo hello; touch {tmp_path}/begun; read x < {tmp_path}/gate")))
+    element.put(element.house.launch(Job(name="t", script=f"echo hello; : > {tmp_path}/begun; read x < {tmp_path}/gate")))
     runner = element.start()
     until((tmp_path / "begun").exists, "the command to start")
     ours = [one for one in psutil.Process(runner.pid).children(recursive=True) if one.cmdline()[:1] == [sys.executable]]

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch import birth
 from nexapod_batch.runner.processes import descendants, niceness
+from nexapod_batch.runner.processes.late_stop import late_stop_s
 from nexapod_batch.runner.processes.signal_wait import wait_for_signal
 from nexapod_batch.runner.processes.suspend import Freezer
 from nexapod_batch.runner.processes.usage import MAX_PROCESSES, Usage, tree_bytes
@@ -44,7 +45,6 @@ DISK_S = (1.0, 5.0)  # and at the disk
 WRITTEN = 2 * 2**30  # bytes that processes may write in a second
 PAUSED_S = 2.0  # between two looks at what is suspended, at most
 COURTESY_S = (0.25, 2.0)  # between two looks whether everything stands back, at first and at most
-LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
 
 #: Signals that wake the executor; they stay blocked and are taken with `wait_for_signal`.
 WAITED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1})
@@ -213,13 +213,11 @@ class _Tree:
             self._supervisor.ends_by(self._started + self._paused_s + self._limits.time_s)
 
     def _hear_late(self) -> None:
-        """Hear of a stop that killed the command first: a scheduler sends TERM to it and to us, in any order."""
-        if self._stopped is not None or not self._status:
-            return
-        by_term = os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) == signal.SIGTERM
-        by_term = by_term or os.waitstatus_to_exitcode(self._status) == 128 + signal.SIGTERM
-        if wait_for_signal({signal.SIGTERM}, LATE_S if by_term else 0):
-            self._stopped = self._supervisor.interrupted(signal.SIGTERM)
+        """Hear of a stop that reached the command first: a scheduler sends TERM to every process, in any order."""
+        if self._stopped is None and self._status is not None:
+            late_s = late_stop_s(self._status, time.monotonic() - self._started)
+            if wait_for_signal({signal.SIGTERM}, late_s):
+                self._stopped = self._supervisor.interrupted(signal.SIGTERM)
 
     def result(self) -> Result:
         """Return how it went."""
