@@ -61,6 +61,11 @@ class Paths(NamedTuple):
         return self.home / "inputs"
 
     @property
+    def digests(self) -> Path:
+        """Folder of what is remembered of files that were inputs; it can be removed at any time."""
+        return self.home / "digests"
+
+    @property
     def sites(self) -> tuple[Path, ...]:
         """Folders of site files, lowest precedence first."""
         return tuple(folder / "sites.d" for folder in self.config_dirs)

@@ -20,7 +20,7 @@ from nexapod_batch.files.careful import NotPlainError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["OutsideError", "open_beneath"]
+__all__ = ["Looks", "OutsideError", "is_local", "open_beneath"]
 
 _OPENAT2 = 437
 _NO_MAGICLINKS, _BENEATH = 0x02, 0x08
@@ -31,6 +31,11 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _KERNELS = frozenset({
     0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0xF97CFF8C, 0xCAFE4A11, 0xDE5E81E4,
     0x6165676C, 0x62656570, 0x1CD1, 0x19800202, 0x958458F6, 0x6E736673, 0x42494E4D,
+})  # fmt: skip
+#: File systems that this kernel alone writes, so that it knows how each file is: ext2 to ext4, XFS, Btrfs, tmpfs, ZFS,
+#: F2FS, bcachefs, overlayfs.
+_LOCAL = frozenset({
+    0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x2FC12FC1, 0xF2F52010, 0xCA451A4E, 0x794C7630,
 })  # fmt: skip
 
 
@@ -117,10 +122,69 @@ def _walk(base: int, name: str, *, outside: bool) -> int:
 
 def _is_kernels(fd: int, device: int) -> bool:
     """Say whether a file is the kernel speaking, by the kind of its file system, or as it lies in /dev itself."""
+    return _kind(fd) in _KERNELS or device == _device_of_devices()
+
+
+def is_local(fd: int) -> bool:
+    """Say whether a file lies on a file system that no other host writes."""
+    return _kind(fd) in _LOCAL
+
+
+def _kind(fd: int) -> int:
+    """Return the magic number of the file system of an open file; 0 where it cannot be told."""
     buffer = (ctypes.c_long * 64)()
-    if _libc().fstatfs(fd, ctypes.byref(buffer)) == 0 and buffer[0] & 0xFFFFFFFF in _KERNELS:
-        return True
-    return device == _device_of_devices()
+    if _libc().fstatfs(fd, ctypes.byref(buffer)):
+        return 0
+    return buffer[0] & 0xFFFFFFFF
+
+
+class Looks:
+    """What the file system says of many files beneath a folder, without opening each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open nothing yet."""
+        self._folder = folder
+        self._base = self._parent = -1
+        self._name: str | None = None  # of the folder that is open now
+        self._device = 0
+
+    def at(self, name: str) -> os.stat_result | None:
+        """Return the state of a plain file; None for whatever must be opened to be judged.
+
+        That is all that is no plain file, that a link leads to, or that lies outside or where other hosts write.
+        `name` is relative to the folder, without empty parts and dots.
+        """
+        parent, _, last = name.rpartition("/")
+        if parent != self._name and not self._enter(parent):
+            return None
+        try:
+            found = os.stat(last, dir_fd=self._parent, follow_symlinks=False)
+        except (OSError, ValueError):
+            return None
+        if found.st_dev != self._device or not stat.S_ISREG(found.st_mode):
+            return None
+        return found
+
+    def _enter(self, parent: str) -> bool:
+        """Open another folder; say whether what is in it can be judged by a look."""
+        self.close()
+        try:
+            self._base = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._parent = _openat2(self._base, parent or ".", _BENEATH | _NO_MAGICLINKS)
+            about = os.fstat(self._parent)
+            if stat.S_ISDIR(about.st_mode) and is_local(self._parent):
+                self._name, self._device = parent, about.st_dev
+        except (OSError, ValueError):
+            return False
+        return self._name is not None
+
+    def close(self) -> None:
+        """Close what is open; another look opens it again."""
+        for fd in (self._base, self._parent):
+            if fd >= 0:
+                os.close(fd)
+        self._base = self._parent = -1
+        self._name = None
 
 
 @cache

@@ -46,7 +46,9 @@ _FORMS_KEPT = 16
 
 def canonical(document: Document) -> bytes:
     """Return the RFC 8785 bytes of a document of strings, integers, booleans, null, lists and ASCII-keyed objects."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    from msgspec.json import encode  # noqa: PLC0415 - no runner makes a document
+
+    return encode(document, order="sorted")
 
 
 def digest(document: bytes) -> str:
@@ -215,13 +217,14 @@ def _unless(default: str, key: str, value: str) -> dict[str, str]:
 
 def _input(job_input: Input) -> dict[str, Any]:
     """Return an input; what is said of few inputs stands only there, as it was not always told."""
-    document: dict[str, Any] = {"source": job_input.source, "target": job_input.target, "sha256": job_input.sha256}
-    if job_input.executable:
+    source, target, sha256, executable, only, verdict = job_input  # for thousands, a third of the time
+    document: dict[str, Any] = {"source": source, "target": target, "sha256": sha256}
+    if executable:
         document["executable"] = True
-    if job_input.only is not None:
-        document["only"] = job_input.only
-    if job_input.verdict:
-        document["verdict"] = job_input.verdict
+    if only is not None:
+        document["only"] = only
+    if verdict:
+        document["verdict"] = verdict
     return document
 
 

@@ -12,6 +12,7 @@ from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
 from nexapod_batch.coordinator.commands.resubmit import only
 from nexapod_batch.coordinator.commands.upkeep import retention
+from nexapod_batch.files.known_digests import KnownDigests
 from nexapod_batch.model.job import Array, Job
 
 if TYPE_CHECKING:
@@ -58,6 +59,21 @@ def test_retry_runs_what_was_submitted_and_says_what_changed(home: Home, flag: P
     assert "retry 1 --fresh" in said.err
     assert home.call("wait", "1", "--timeout", "50s").code == 0
     assert home.call("logs", "1").out == "old\n"
+
+
+def test_a_remembered_digest_that_is_wrong_is_forgotten(home: Home) -> None:
+    """A file that changed without any sign is found out when it is copied, and the next submit reads it."""
+    (home.folder / "in.txt").write_text("new\n")
+    home.call("db", "init")
+    about = (home.folder / "in.txt").stat()
+    known = KnownDigests(Paths.of(home.path).digests, home.folder)
+    known.add(about, about, "ab" * 32, read_at=1 << 62, is_local=True)
+    known.save()
+    refused = home.submit(JOB.format(flag="/"), "--wait=50s")
+    assert refused.code != 0
+    assert "changed while it was read" in refused.err
+    assert home.submit(JOB.format(flag="/"), "--wait=50s").code == 0
+    assert home.call("logs", "1").out == "new\n"
 
 
 def test_a_file_that_is_gone_has_changed(home: Home, flag: Path) -> None:

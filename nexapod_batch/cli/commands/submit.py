@@ -285,9 +285,12 @@ def _stored(
 
     with progress() as shown:
         folder = source.folder.absolute()
-        return use_case.submit(
+        done = use_case.submit(
             c, parsed.job, folder, scheduler, foreign=foreign, warnings=warnings, progress=shown
         )
+    if parsed.known is not None:
+        parsed.known.save()
+    return done
 
 
 def _ended(c: Coordinator, done: Submitted, code: int, fields: Document, out: Output) -> int:
@@ -340,6 +343,7 @@ def _load(
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
     from nexapod_batch.config.job.descriptor import parse
     from nexapod_batch.config.settings import settings
+    from nexapod_batch.files.known_digests import KnownDigests
 
     found = settings(paths(), project=source.folder)
     for warning in found.warnings:
@@ -350,7 +354,7 @@ def _load(
     variables = {key: value for key, value in variables.items() if not _set_too(key, sets)}
     return parse(
         source.text, source.folder, name=source.name, sets=sets, overrides={**variables, **given}, defaults=defaults,
-        outside=outside, jobs=jobs,
+        outside=outside, jobs=jobs, known=KnownDigests(paths().digests, source.folder),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from nexapod_batch.config.job.arrays import read_array
 from nexapod_batch.config.job.checkpoint import read_checkpoint
 from nexapod_batch.config.job.job_schema import JOB
 from nexapod_batch.config.job.overrides import apply_sets, merge_defaults, put
+from nexapod_batch.config.job.pins import Pins
 from nexapod_batch.config.job.publication import read_publication
 from nexapod_batch.config.job.reproducible import pinned_environment
 from nexapod_batch.config.toml import decode, key_lines, read_owned
@@ -30,6 +31,7 @@ from nexapod_batch.schema.kinds import BAD, Report, Schema, Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from nexapod_batch.files.known_digests import KnownDigests
     from nexapod_batch.model.job import Array, Checkpoint, Input, Output, QuorumPolicy
     from nexapod_batch.model.publication import Publication
 
@@ -42,6 +44,7 @@ class Parsed(Struct, frozen=True, kw_only=True):
     job: Job
     warnings: tuple[str, ...] = ()
     owner: int = 0  # uid of whoever owns the file; root's for a text that comes from none
+    known: KnownDigests | None = None  # digests of its files, to be saved once the job is stored
 
 
 class _Sections(Struct, frozen=True, kw_only=True):
@@ -100,13 +103,15 @@ def parse(
     defaults: Mapping[str, Value] | None = None,
     outside: bool = False,
     jobs: Mapping[str, int] | None = None,
+    known: KnownDigests | None = None,
 ) -> Parsed:
     """Return the job of a descriptor text.
 
     `sets` are the `key=value` of `--set`; `overrides` maps key paths (`quorum.agree`) to values of other options and
     wins over them; `defaults` maps key paths to values for keys that the descriptor leaves out. `name` is the file
     name for messages and, without its ending, the default name of the job. With `outside` files that it names may lie
-    outside the folder, and warnings say which do. `jobs` are the numbers of jobs that it may call by their names.
+    outside the folder, and warnings say which do. `jobs` are the numbers of jobs that it may call by their names. Files
+    whose digests are `known`, and that are what they were, are not read.
 
     Raises:
         DescriptorError: With every fault that was found.
@@ -116,7 +121,7 @@ def parse(
     report = Report(_lines_of(text, changed))
     return _parsed(
         document, changed, report, folder, name=name, sets=sets, overrides=overrides, defaults=defaults,
-        outside=outside, jobs=jobs,
+        outside=outside, jobs=jobs, known=known,
     )  # fmt: skip
 
 
@@ -144,6 +149,7 @@ def _parsed(
     defaults: Mapping[str, Value] | None = None,
     outside: bool = False,
     jobs: Mapping[str, int] | None = None,
+    known: KnownDigests | None = None,
 ) -> Parsed:
     changed |= merge_defaults(document, defaults or {})
     changed |= apply_sets(document, sets, report)
@@ -151,13 +157,14 @@ def _parsed(
         put(document, path, value, report)
         changed.add(path)
     checked = JOB.check(document, "", report)
-    job = _job(checked, Path(folder).absolute(), name, report, outside=outside, jobs=jobs or {})
+    with Pins(Path(folder).absolute(), outside=outside, known=known) as pins:
+        job = _job(checked, pins, name, report, jobs=jobs or {})
     if report.problems or job is None:
         count = len(report.problems)
         shown = name.encode("utf-8", "backslashreplace").decode()
         counted = "1 problem" if count == 1 else f"{count} problems"
         raise DescriptorError(f"{shown} cannot be used: {counted}", problems=tuple(report.problems))
-    return Parsed(job=job, warnings=tuple(report.warnings))
+    return Parsed(job=job, warnings=tuple(report.warnings), known=known)
 
 
 def json_schema() -> Schema:
@@ -172,14 +179,14 @@ def json_schema() -> Schema:
 
 
 def _job(
-    checked: dict[str, Value], folder: Path, name: str, report: Report, *, outside: bool, jobs: Mapping[str, int]
+    checked: dict[str, Value], pins: Pins, name: str, report: Report, *, jobs: Mapping[str, int]
 ) -> Job | None:
     """Return the job of a checked document, after the rules that concern several keys."""
-    sections = _sections(checked, folder, report, outside=outside, jobs=jobs)
+    sections = _sections(checked, pins, report, jobs=jobs)
     what = checked["job"]
     if not isinstance(what, dict):
         return None
-    _check_across(checked, sections, folder, report)
+    _check_across(checked, sections, pins.folder, report)
     quorum, resources, schedule = sections.quorum, sections.resources, sections.schedule
     if report.problems or quorum is None or resources is None or schedule is None:
         return None
@@ -208,20 +215,19 @@ def _job(
         results_to=_results_to(checked["results"]),
         checkpoint=sections.checkpoint,
     )
-    return input_files.with_task_inputs(job, folder, report, outside=outside)
+    return input_files.with_task_inputs(job, pins, report)
 
 
-def _sections(
-    checked: dict[str, Value], folder: Path, report: Report, *, outside: bool, jobs: Mapping[str, int]
-) -> _Sections:
+def _sections(checked: dict[str, Value], pins: Pins, report: Report, *, jobs: Mapping[str, int]) -> _Sections:
     """Return what each section says by itself; [quorum] is read before [container], which asks for it."""
+    folder, outside = pins.folder, pins.outside
     array = quorum = None
     if isinstance(checked["array"], dict):
         array = read_array(checked["array"], folder, report, outside=outside)
     if isinstance(checked["quorum"], dict):
         quorum = rules.quorum(checked["quorum"], report)
     container = _container(checked["container"], quorum, folder, report, outside=outside)
-    inputs = input_files.inputs(checked["inputs"], folder, report, outside=outside, jobs=jobs)
+    inputs = input_files.inputs(checked["inputs"], pins, report, jobs=jobs)
     outputs = output_rules.outputs(checked["outputs"], report)
     paths.outputs(outputs, report)
     resources = _resources(checked["resources"])

@@ -6,60 +6,50 @@ file here means this file, whatever characters it has. Every function reports to
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from nexapod_batch.config.job import job_sources, remote_sources
-from nexapod_batch.config.job.paths import check_inside, open_beside
+from nexapod_batch.config.job.paths import check_inside
 from nexapod_batch.config.job.sources import SCHEME, local_path
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files.input_names import MAX_FILES, name_in_folder
 from nexapod_batch.files.output_files import find, has_glob
 from nexapod_batch.model.job import Input
 from nexapod_batch.model.job_source import is_remote
-from nexapod_batch.model.placeholders import expand, literal, names_in, task_values
+from nexapod_batch.model.placeholders import expand, literal, names_in, template, values_of_tasks
 from nexapod_batch.schema.kinds import BAD, Report, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from io import BufferedReader
+    from pathlib import Path
 
+    from nexapod_batch.config.job.pins import Pins
     from nexapod_batch.model.job import Job
 
 __all__ = ["inputs", "with_task_inputs"]
 
 #: Tasks of one input whose faults are told one by one.
 _TOLD = 3
-_SMALL = 1 << 20  # bytes of a file that is read at once
-
-
-class _Place(NamedTuple):
-    """Where the descriptor lies, and what may be read from there."""
-
-    folder: Path
-    outside: bool
 
 
 def inputs(
-    section: Value, folder: Path, report: Report, *, outside: bool = False, jobs: Mapping[str, int] | None = None
+    section: Value, pins: Pins, report: Report, *, jobs: Mapping[str, int] | None = None
 ) -> tuple[Input, ...]:
     """Return the inputs with absolute source and pinned digest; report those that cannot be used.
 
-    With `outside` they may lie outside the folder; a warning lists those that do. `jobs` are the numbers of jobs that
-    are named. What is another file for each task, or comes from another job, has no digest yet.
+    `jobs` are the numbers of jobs that are named. What is another file for each task, or comes from another job, has no
+    digest yet.
     """
     found: list[Input] = []
     targets: set[PurePosixPath] = set()
-    place = _Place(folder, outside)
     for number, one in enumerate(section if isinstance(section, list) else ()):
         if any(value is BAD for value in one.values()):
             continue
-        read = _read(one, place, f"inputs[{number}]", jobs or {}, report)
+        read = _read(one, pins, f"inputs[{number}]", jobs or {}, report)
         where = f"inputs[{number}].target"
         found += [job_input for job_input in read if _check_target(job_input, targets, where, report)]
     if len(found) > MAX_FILES:
@@ -67,7 +57,7 @@ def inputs(
     return tuple(found)
 
 
-def _read(one: dict[str, Value], place: _Place, where: str, jobs: Mapping[str, int], report: Report) -> Sequence[Input]:
+def _read(one: dict[str, Value], pins: Pins, where: str, jobs: Mapping[str, int], report: Report) -> Sequence[Input]:
     """Return what one table of the descriptor brings."""
     text, given = one["source"], one["sha256"]
     if job_sources.is_job_source(text):
@@ -75,8 +65,8 @@ def _read(one: dict[str, Value], place: _Place, where: str, jobs: Mapping[str, i
     scheme = SCHEME.match(text)
     if scheme is not None and scheme[1].lower() != "file":
         return remote_sources.read(text, one["target"], given, where, report)
-    if scheme is not None or _is_here(place.folder, text):
-        return _one_file(text, one["target"], given, place, where, report)
+    if scheme is not None or _is_here(pins.folder, text):
+        return _one_file(text, one["target"], given, pins, where, report)
     if has_names(text):
         if given is not None:
             report.add(f"{where}.sha256", "the source is another file for each task", wanted="no sha256")
@@ -84,17 +74,17 @@ def _read(one: dict[str, Value], place: _Place, where: str, jobs: Mapping[str, i
     if has_glob(text):
         if given is not None:
             report.add(f"{where}.sha256", "the source may be several files", wanted="no sha256")
-        return _taken(text, one["target"], place, where, report)
-    return _one_file(text, one["target"], given, place, where, report)
+        return _taken(text, one["target"], pins, where, report)
+    return _one_file(text, one["target"], given, pins, where, report)
 
 
 def _one_file(
-    text: str, target: str | None, given: str | None, place: _Place, where: str, report: Report
+    text: str, target: str | None, given: str | None, pins: Pins, where: str, report: Report
 ) -> Sequence[Input]:
-    source = _source(text, place.folder, where, report)
+    source = _source(text, pins.folder, where, report)
     if source is None:
         return ()
-    pinned = _pin(source, given, place, where, report)
+    pinned = pins.read(source, given, where, report)
     if pinned is None:
         return ()
     digest, executable = pinned
@@ -103,27 +93,27 @@ def _one_file(
     ]
 
 
-def _taken(pattern: str, target: str | None, place: _Place, where: str, report: Report) -> Sequence[Input]:
+def _taken(pattern: str, target: str | None, pins: Pins, where: str, report: Report) -> Sequence[Input]:
     """Return the files that a glob takes, under the names that they have, or in the folder `target`."""
-    names = _names(pattern, place, where, report)
+    names = _names(pattern, pins, where, report)
     if len(names) > MAX_FILES:
         wanted = f"at most {MAX_FILES}"
         report.add(f"{where}.source", "takes too many files", got=len(names), wanted=wanted, hint="pack them into one")
         return ()
     found: list[Input] = []
     for name in names:
-        pinned = _pin(place.folder / name, None, place, where, report)
+        pinned = pins.at_a_look(name) or pins.read(pins.folder / name, None, where, report)
         if pinned is not None:
             put = literal(name if target is None else name_in_folder(name, pattern, target))
-            found.append(Input(source=str(place.folder / name), target=put, sha256=pinned[0], executable=pinned[1]))
+            found.append(Input(pins.path(name), put, *pinned))
     return found
 
 
-def _names(pattern: str, place: _Place, where: str, report: Report) -> list[str]:
+def _names(pattern: str, pins: Pins, where: str, report: Report) -> list[str]:
     if not check_inside(pattern, f"{where}.source", report):
         return []
     try:
-        return [file.name for file in find(place.folder, [pattern])]
+        return [file.name for file in find(pins.folder, [pattern])]
     except NexapodError as error:
         what = error.what.replace("no output matches", "no file here matches").replace("output", "input")
         report.add(f"{where}.source", what, got=error.got, wanted="plain files below the folder of the descriptor")
@@ -176,98 +166,61 @@ def _default_target(text: str, source: Path) -> str:
     return literal(text if plain else source.name)
 
 
-def _pin(
-    source: Path, given: str | None, place: _Place, where: str, report: Report
-) -> tuple[str, bool] | None:
-    """Return the digest of an input, and whether its owner may run it; None when it cannot be used."""
-    fd = open_beside(place.folder, source, f"{where}.source", report, outside=place.outside)
-    if fd is None:
-        return None
-    try:
-        with os.fdopen(fd, "rb") as stream:
-            seen = os.fstat(fd)
-            executable = bool(seen.st_mode & stat.S_IXUSR)
-            digest = _sha256(stream, seen.st_size)
-    except OSError as cause:
-        report.add(f"{where}.source", f"{source}: {(cause.strerror or str(cause)).lower()}", wanted="a file to read")
-        return None
-    if given is not None and given.lower() != digest:
-        report.add(
-            f"{where}.sha256",
-            f"{source.name} is not the file that was meant: got {digest}",
-            wanted=given.lower(),
-            hint="restore the file, or correct sha256",
-        )
-        return None
-    return digest, executable
-
-
-def _sha256(stream: BufferedReader, size: int) -> str:
-    """Return the digest of a file; a small one is read at once, which costs a third."""
-    if size < _SMALL:
-        data = stream.read(_SMALL)
-        if len(data) < _SMALL:
-            return hashlib.sha256(data).hexdigest()
-        stream.seek(0)  # it grew meanwhile
-    return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def with_task_inputs(job: Job, folder: Path, report: Report, *, outside: bool) -> Job:
+def with_task_inputs(job: Job, pins: Pins, report: Report) -> Job:
     """Return a job in which each source with placeholders has become the files of each task."""
     if all(job_input.sha256 or not has_names(job_input.source) for job_input in job.inputs):
         return job
-    place = _Place(folder, outside)
-    pins: dict[str, Sequence[Input]] = {}
+    taken: dict[str, Sequence[Input]] = {}
     found: list[Input] = []
     for number, job_input in enumerate(job.inputs):
         if job_input.sha256 or job_sources.is_job_source(job_input.source) or is_remote(job_input.source):
             found.append(job_input)
             continue
-        for rows in _of_tasks(job, job_input, place, f"inputs[{number}]", pins, report):
-            found += rows
-            if len(found) > MAX_FILES:
-                wanted = f"at most {MAX_FILES} for all tasks"
-                hint = "submit the array in parts"
-                report.add(f"inputs[{number}].source", "too many files", wanted=wanted, hint=hint)
-                return job
+        found += _of_tasks(job, job_input, pins, f"inputs[{number}]", taken, report)
+        if len(found) > MAX_FILES:
+            wanted = f"at most {MAX_FILES} for all tasks"
+            report.add(f"inputs[{number}].source", "too many files", wanted=wanted, hint="submit the array in parts")
+            return job
     return replace(job, inputs=tuple(found))
 
 
 def _of_tasks(
-    job: Job, job_input: Input, place: _Place, where: str, pins: dict[str, Sequence[Input]], report: Report
-) -> list[Sequence[Input]]:
+    job: Job, job_input: Input, pins: Pins, where: str, taken: dict[str, Sequence[Input]], report: Report
+) -> list[Input]:
     """Return the files of each task; after a few tasks without, the rest of them are only counted."""
-    found: list[Sequence[Input]] = []
+    found: list[Input] = []
     missing = 0
-    for index in job.task_indexes():
-        values = task_values(job, index, job.parameters(index))
-        text = expand(job_input.source, values)
-        target = expand(job_input.target, values)
-        if text not in pins:
+    source, target = template(job_input.source), template(job_input.target)
+    is_moved = job_input.target != job_input.source
+    for index, values in values_of_tasks(job):
+        text = source(values)
+        if text not in taken:
             told = len(report.problems)
-            pins[text] = _of_task(text, place, where, report)
+            taken[text] = _of_task(text, pins, where, report)
             missing += len(report.problems) > told
             if missing > _TOLD:
                 del report.problems[told:]
-        given = None if job_input.target == job_input.source else target
-        rows = [row._replace(target=literal(_named(row, text, given)), only=index) for row in pins[text]]
-        found.append([row for row in rows if check_inside(row.target, f"{where}.target", report)])
+        put = target(values) if is_moved else None
+        for row in taken[text]:
+            name = row.target if put is None else literal(_named(row, text, put))
+            if check_inside(name, f"{where}.target", report):
+                found.append(Input(row.source, name, row.sha256, row.executable, index))
     if missing > _TOLD:
         report.add(f"{where}.source", f"and {missing - _TOLD} more files like these cannot be used")
     return found
 
 
-def _of_task(text: str, place: _Place, where: str, report: Report) -> Sequence[Input]:
-    if has_glob(text) and not _is_here(place.folder, text):
-        return _taken(text, None, place, where, report)
-    return _one_file(text, None, None, place, where, report)
+def _of_task(text: str, pins: Pins, where: str, report: Report) -> Sequence[Input]:
+    pin = pins.at_a_look(text)
+    if pin is not None:
+        return [Input(pins.path(text), text, *pin)]
+    if has_glob(text) and not _is_here(pins.folder, text):
+        return _taken(text, None, pins, where, report)
+    return _one_file(text, None, None, pins, where, report)
 
 
-def _named(row: Input, text: str, target: str | None) -> str:
-    """Return where a file of a task is put; the braces of its name mean themselves by now."""
-    name = expand(row.target, {})
-    if target is None:
-        return name
+def _named(row: Input, text: str, target: str) -> str:
+    """Return where a file of a task is put that is put elsewhere; the braces of its name mean themselves by now."""
     if has_glob(text):
-        return name_in_folder(name, text, target)
+        return name_in_folder(expand(row.target, {}), text, target)
     return target

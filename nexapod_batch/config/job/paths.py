@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Input, Output
     from nexapod_batch.schema.kinds import Report, Value
 
-__all__ = ["check_inside", "image", "open_beside", "outputs", "program_files", "workdir"]
+__all__ = ["PLAIN", "check_inside", "image", "open_beside", "outputs", "program_files", "workdir"]
 
+#: Says whether a name means itself everywhere: no dots alone, nothing of a URL, a glob, a placeholder or a home.
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,200}(?:/[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,200}){0,15}").fullmatch
 _IMAGE_SCHEMES = ("docker", "oras", "library", "https")
 
 
 def check_inside(value: str, path: str, report: Report) -> bool:
     """Say whether a path stays inside the work folder; report why not."""
+    if PLAIN(value):
+        return True
     wanted = "a path below the work folder, as in out/result.csv"
     if value.startswith(("/", "~")):
         report.add(path, "not a relative path", got=value, wanted=wanted)

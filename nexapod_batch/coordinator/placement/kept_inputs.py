@@ -14,6 +14,7 @@ from nexapod_batch.coordinator.placement.remote_inputs import fetch_input
 from nexapod_batch.errors import DescriptorError, NotFoundError, TryAgainError
 from nexapod_batch.files.atomic import FULL, sync_files
 from nexapod_batch.files.beneath import open_beneath
+from nexapod_batch.files.known_digests import KnownDigests
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.job_source import is_job_source, is_remote, parse_job_source
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["changed", "folder_of", "keep", "keep_again", "todays"]
 
 _CHUNK = 1024 * 1024
+_MANY = 256
 
 
 def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
@@ -57,12 +59,14 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
 
 def _absent(c: Coordinator, inputs: Sequence[Input]) -> dict[str, Input]:
     """Return those that are not kept yet, each digest once."""
-    found: dict[str, Input] = {}
-    folder = os.fspath(c.paths.inputs)
+    first: dict[str, Input] = {}
     for job_input in inputs:
-        if not os.path.exists(f"{folder}/{job_input.sha256}"):
-            found.setdefault(job_input.sha256, job_input)
-    return found
+        first.setdefault(job_input.sha256, job_input)
+    folder = os.fspath(c.paths.inputs)
+    if len(first) > _MANY:
+        there = set(os.listdir(folder))  # one look at all of them costs less than one at each
+        return {digest: one for digest, one in first.items() if digest not in there}
+    return {digest: one for digest, one in first.items() if not os.path.exists(f"{folder}/{digest}")}
 
 
 def _keep_one(c: Coordinator, folder: Path, job_input: Input, partial: Path) -> None:
@@ -77,6 +81,7 @@ def _keep_one(c: Coordinator, folder: Path, job_input: Input, partial: Path) -> 
         what = f"input {job_input.source} cannot be read"
         raise DescriptorError(what, got=error.strerror, wanted="a file") from error
     if found != job_input.sha256:
+        KnownDigests(c.paths.digests, folder).forget()  # the next submit reads all of them
         what = f"input {job_input.source} changed while it was read"
         raise DescriptorError(what, got=found, wanted=job_input.sha256)
 
