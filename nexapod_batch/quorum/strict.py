@@ -181,7 +181,7 @@ def assess_late(
         elif matches(replica):
             validations[replica.number] = Validation.VALID
         else:
-            validations[replica.number] = Validation.INVALID
+            validations[replica.number] = _unequal(replica)
     return validations
 
 
@@ -200,12 +200,20 @@ def _unmatched(replica: Vote) -> Validation:
     return Validation.UNNEEDED
 
 
+def _unequal(replica: Vote) -> Validation:
+    """Return the validation of an answer that is not the accepted one: what cannot be compared does not differ."""
+    if replica.failure:
+        return Validation.INCONCLUSIVE
+    return Validation.INVALID
+
+
 def _accept(replicas: Sequence[Vote], tally: Tally, standing: Standing) -> Decision:
     """End a task whose leading group is an answer."""
     winners = standing.winners
     validations = {replica.number: _unmatched(replica) for replica in replicas if replica.placed}
-    for vote in tally.votes:
-        validations[vote.number] = Validation.VALID if vote.number in winners else Validation.INVALID
+    for replica in replicas:
+        if replica.placed and is_vote(replica):
+            validations[replica.number] = Validation.VALID if replica.number in winners else _unequal(replica)
     return Decision(
         state=TaskState.ACCEPTED,
         agree=standing.leader,

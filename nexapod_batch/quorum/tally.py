@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nexapod_batch.lifecycle import OUT, Execution
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.quorum.votes import Vote
 
@@ -41,10 +43,23 @@ def is_vote(replica: Vote) -> bool:
 def tally_of(replicas: Sequence[Vote]) -> Tally:
     """Sort the replicas of a task; those that were not placed are left out."""
     tally = Tally()
+    answers = Counter(replica.answer for replica in replicas if replica.placed and is_vote(replica))
     for replica in replicas:
         if replica.placed:
-            _add(tally, replica)
+            _add(tally, _read(replica, answers))
     return tally
+
+
+def _read(replica: Vote, answers: Mapping[bytes | None, int]) -> Vote:
+    """Return a replica whose outputs cannot be compared as what it counts for: an answer if another has the same one.
+
+    Equal bytes agree unread. Alone it has failed, and so have others like it, whatever their bytes are.
+    """
+    if not replica.failure or not is_vote(replica):
+        return replica
+    if answers[replica.answer] > 1:
+        return replace(replica, failure="")
+    return replace(replica, answer=None)
 
 
 def _add(tally: Tally, replica: Vote) -> None:
@@ -66,3 +81,6 @@ def _add(tally: Tally, replica: Vote) -> None:
             tally.failures.append(replica)
     elif replica.no_vote is not None:
         tally.without_vote.append(replica)
+    elif replica.failure:
+        tally.errors.append(replica)
+        tally.failures.append(replica)

@@ -35,7 +35,9 @@ class Vote(Struct, frozen=True, kw_only=True):
     placed: bool = True  # False: a row that no node was found for; it is as if it were not there
     raw: bytes = b""  # digest of the outputs as they are; breaks ties between centres of `allclose`
     detail: Reason | None = None  # why it errored
-    failure: str = ""  # which kind of failure its node signed, as `failure_kind` spells it; "" for none, or none signed
+    #: Which kind of failure its node signed, as `failure_kind` spells it; "" for none, or unsigned. With an answer:
+    #: outputs that cannot be compared, and agree with the same bytes alone.
+    failure: str = ""
     no_vote: Reason | None = None  # why it does not count even if it reported
     machine: Boot | None = None  # where `host` counts, two on one machine count as one; None: nobody signed it
     account: str = ""  # that its command ran by where nothing kept it from what else this account has; "" elsewhere

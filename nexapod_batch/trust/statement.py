@@ -31,7 +31,9 @@ __all__ = [
     "SavedFile",
     "Statement",
     "Subject",
+    "is_unread",
     "normalizers_of",
+    "unread_digest",
     "vote_of",
     "vote_of_subjects",
 ]
@@ -185,6 +187,21 @@ def normalizers_of(job: Job) -> tuple[Normalizer, ...]:
         for output in job.outputs
         if output.rule.normalize
     ])
+
+
+def unread_digest(sha256: str) -> str:
+    """Return the normalised digest of an output that its comparator cannot read: it agrees with the same bytes alone.
+
+    `sha256` is that of its bytes. Whoever has both sees what it says.
+    """
+    return hashlib.sha256(f"nexapod-unread {sha256}".encode()).hexdigest()
+
+
+def is_unread(subjects: Sequence[Subject]) -> bool:
+    """Say whether an output is among these that its comparator could not read; of a manifest that is not known."""
+    return any(
+        subject.normalized is not None and subject.normalized == unread_digest(subject.sha256) for subject in subjects
+    )
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:

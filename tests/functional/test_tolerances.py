@@ -79,7 +79,7 @@ def test_equal_bytes_agree_unread(home: Home) -> None:
 
 @pytest.mark.parametrize("rule", ['"significant"\ndigits = 6', '"round"\ndigits = 2'])
 def test_what_rounding_cannot_read_agrees_by_its_bytes(home: Home, rule: str) -> None:
-    """The same bytes that are no table are a result; other bytes are none, and `explain` says why they cannot be read."""
+    """The same bytes that are no table are a result; others fail their replica, which says why, and soon the task."""
     text = JOB.format(flag=home.folder / "flag", say="head -c 300 /dev/zero > a.csv", agree=2)
     text = text.replace(TOLERANCE, f"compare = {rule}")
     done = home.submit(text, "--wait=90s")
@@ -87,23 +87,39 @@ def test_what_rounding_cannot_read_agrees_by_its_bytes(home: Home, rule: str) ->
     assert home.call("verify", "1").code == 0
     (home.folder / "other").mkdir()
     other = text.replace("head -c 300", "head -c $((300 + n))").replace(f"{home.folder}/flag", f"{home.folder}/other")
-    assert home.submit(other, "--wait=90s").code == 3
-    assert "not a table: a.csv" in home.call("explain", "2").out
+    assert home.submit(other, "--wait=90s").code == 1
+    assert "output 'a.csv' cannot be compared: got byte 0x00, wanted text" in home.call("explain", "2").out
+    assert home.call("verify", "2").code == 0
+    assert home.proof_code(2) == 0
 
 
-def test_what_cannot_be_compared_has_no_vote(home: Home) -> None:
-    """One file is no table: its replica does not count and the reason is said, the other two agree."""
-    replicas = run(home, "if [ $n = 2 ]; then head -c 9 /dev/zero; else echo 1.$n; fi > a.csv", 3)
-    assert [one["validation"] for one in replicas].count("valid") == 0
+@pytest.mark.parametrize("rule", [TOLERANCE, 'compare = "significant"\ndigits = 1'])
+@pytest.mark.parametrize(("third", "code"), [("1.1", 0), ("1.9", 3)])
+def test_what_cannot_be_compared_has_no_vote(home: Home, rule: str, third: str, code: int) -> None:
+    """One file is no table: its replica has failed and says why, the others agree or not."""
+    say = f"case $n in 1) echo 1.1;; 2) head -c 9 /dev/zero;; 3) echo {third};; esac > a.csv"
+    text = JOB.format(flag=home.folder / "flag", say=say, agree=2).replace(TOLERANCE, rule)
+    assert home.submit(text, "--wait=90s").code == code
+    worth = [one["validation"] for one in home.json("show", 1)["tasks"][0]["replicas"]]
+    assert sorted(worth) == (["inconclusive", "valid", "valid"] if code == 0 else ["inconclusive"] * 3)
     said = home.call("explain", "1").out
-    assert "without a vote (its outputs cannot be compared: not a table: a.csv" in said
+    assert "cannot be compared" in said
+    assert "0x00" in said
     assert home.call("verify", "1").code == 0
+    assert home.proof_code(1) == 0
+
+
+def test_tables_that_are_none_end_a_task_soon(home: Home) -> None:
+    """Other bytes each time, within tolerances: it failed, and needs no more runs than must agree."""
+    run(home, "head -c $n /dev/zero > a.csv", 1)
+    assert home.call("verify", "1").code == 0
+    assert home.proof_code(1) == 0
 
 
 def test_outputs_that_are_away_are_waited_for(home: Home) -> None:
     """Work folders that cannot be reached leave the task open, told once; when they are back it is decided."""
     work = home.path / "work" / "mine"
-    text = JOB.format(flag=home.folder / "flag", say="head -c 70000 /dev/zero | tr '\\\\\\\\0' 1 | fold -w 9 > a.csv; echo 1.$n >> a.csv", agree=2)
+    text = JOB.format(flag=home.folder / "flag", say="yes 11111111 | head -n 8000 > a.csv; echo 1.$n >> a.csv", agree=2)
     assert home.submit(text).code == 0
     end = time.monotonic() + 120
     while len(home.lines()) < 3:  # the workers need no pass for it

@@ -117,13 +117,14 @@ def test_arrays_of_two_runs_agree_by_their_values(tmp_path: Path, rule: str) -> 
 
 
 def test_what_cannot_be_read_here_ends_soon(tmp_path: Path) -> None:
-    """A file that is not of the format that its name promises agrees by its bytes, and `explain` says why it cannot be read."""
+    """A file that is not of the format that its name promises fails its replica, and two of them the task, with the reason."""
     (tmp_path / "flag").mkdir()
     command = f"n=$(mkdir {tmp_path}/flag/1 2>/dev/null && echo 1 || echo 2); echo no array $n > a.npy"
     job = f'[job]\nname = "broken"\ncommand = {json.dumps(["sh", "-c", command])}\n[quorum]\ndistinct = "run"\nmax_replicas = 2\n'
     with ended(Home(tmp_path), "mine") as home:
-        assert home.submit(job + '[[outputs]]\npath = "a.npy"\ncompare = "significant"\ndigits = 8\n', "--wait=90s").code == 3
-        assert "not a table: a.npy" in home.call("explain", 1).out
+        assert home.submit(job + '[[outputs]]\npath = "a.npy"\ncompare = "significant"\ndigits = 8\n', "--wait=90s").code == 1
+        assert "output 'a.npy' cannot be compared" in home.call("explain", 1).out
+        assert home.call("verify", "1").code == 0
 
 
 @pytest.mark.parametrize(

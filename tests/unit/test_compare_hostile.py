@@ -88,6 +88,31 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IEND", b"")
 
 
+def netcdf3(variables: int, size: int) -> bytes:
+    """Return NetCDF 3 with bytes of data behind its header that every variable says to be all its own."""
+
+    def word(number: int) -> bytes:
+        return struct.pack(">I", number)
+
+    def head(begin: int) -> bytes:
+        rest = word(1) + word(0) + word(0) * 2 + word(1) + word(size) + word(begin)  # dimensions, attributes, type
+        each = [word(4) + b"v%03d" % number + rest for number in range(variables)]
+        dimension = word(10) + word(1) + word(1) + b"x\0\0\0" + word(size)
+        return b"CDF\x01" + word(0) + dimension + word(0) * 2 + word(11) + word(variables) + b"".join(each)
+
+    return head(len(head(0))) + bytes(min(size, 4_000))
+
+
+def stacked(count: int, size: int) -> bytes:
+    """Return a ZIP file whose directory names one member many times, each of a size that it has not."""
+    whole = zipped(a__npy=npy("'<u1'", "(4,)", b"abcd"))
+    at = whole.index(b"PK\x01\x02")
+    entry = whole[at : whole.index(b"PK\x05\x06")]
+    start = entry[:24] + struct.pack("<IH", size, len("000.npy")) + entry[30:46]
+    listed = b"".join(start + b"%03d.npy" % number for number in range(count))
+    return whole[:at] + listed + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, len(listed), at, 0)
+
+
 REFUSED: dict[str, tuple[str, bytes]] = {
     "FITS of a size that no disk has": ("a.fits", fits("BITPIX  =   8", "NAXIS   =   3", *[f"NAXIS{i}  = 999999999999" for i in (1, 2, 3)])),
     "FITS with a negative axis": ("a.fits", fits("BITPIX  =   8", "NAXIS   =   1", "NAXIS1  =  -5")),
@@ -96,6 +121,11 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "FITS without an end": ("a.fits", fits("BITPIX  =   8", "NAXIS   =   0").replace(b"END", b"ENX")),
     "an array larger than all disks": ("a.npy", npy("'<f8'", "(1 << 47,)".replace("1 << 47", str(1 << 47)))),
     "an array of objects": ("a.npy", npy("'|O'", "(1,)", b"cos\nsystem\n(S'id'\ntR.")),
+    "an array of billions of elements without a byte": ("a.npy", npy("'|S0'", "(1099511627776,)")),
+    "an array of billions of nothings, packed": ("a.npz", zipped(a__npy=npy("'|V0'", "(1099511627776,)"))),
+    "NetCDF whose variables are one and the same": ("a.nc", netcdf3(100, 4_000)),
+    "NetCDF whose records are more than there are": ("a.nc", netcdf3(1, 1 << 28)),
+    "members that are more than any disk has, in one place": ("a.npz", stacked(100, 1 << 30)),
     "a record in itself, deep": ("a.npy", npy("[('a', " * 90 + "'<f8'" + ")]" * 90, "(1,)")),
     "a record of a million fields": ("a.npy", npy("[('a', '<f8', (1000, 1000))]", "(1,)")),
     "members that are no arrays": ("a.npz", zipped(a__txt=b"1")),

@@ -135,6 +135,9 @@ def _batches(source: Source) -> Iterator[Batch]:
         if head.streaming and step:
             begin = min(one.begin for one in recorded)
             head.records = max(0, file.seek(0, 2) - begin) // step
+        size = sum(_slab(head, one) * (head.records if _is_recorded(head, one) else 1) for one in head.variables)
+        if size > file.seek(0, 2):
+            source.refuse(f"variables of {size} bytes", "no more than the file has")
         for variable in sorted(head.variables, key=lambda one: one.name):
             if not is_ignored(ignored, variable.name):
                 yield from _attribute_parts(variable.name, variable.attributes, ignored)

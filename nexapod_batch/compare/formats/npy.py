@@ -28,6 +28,7 @@ __all__ = ["MAGIC", "Head", "array_of", "read"]
 
 MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # NumPy's own limit
+_MOST_EMPTY = 1_000_000  # elements that take no room
 _MAX_COUNT = 1 << 48  # of elements, and of any dimension
 
 
@@ -60,6 +61,8 @@ def array_of(source: Source) -> tuple[Head, Iterator[Batch]]:
     """Return what an array is, and its elements; CompareError for what is no array that can be read."""
     record, fortran, shape = _header(source)
     count = math.prod(shape)
+    if not record.width and count > _MOST_EMPTY:
+        source.refuse(f"{count} elements without a byte", f"at most {_MOST_EMPTY}")
     head = Head(shape=shape, fields=record.names, each=record.each)
     if fortran and len(shape) > 1 and count:
         return head, _transposed(source, record, shape)

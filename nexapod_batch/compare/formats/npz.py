@@ -21,6 +21,7 @@ __all__ = ["MAGIC", "read"]
 
 MAGIC = b"PK\x03\x04"
 _MOST_MEMBERS = 10_000
+_MOST_BYTES = 64 << 30  # of all of them, unpacked: members may lie over each other
 
 
 def read(source: Source, suffix: str) -> tuple[Parts, Iterator[Batch]]:  # noqa: ARG001
@@ -49,6 +50,8 @@ def _members(source: Source, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     members = sorted(archive.infolist(), key=lambda member: member.filename)
     if len(members) > _MOST_MEMBERS:
         source.refuse(f"{len(members)} members", f"at most {_MOST_MEMBERS}")
+    if sum(member.file_size for member in members) > _MOST_BYTES:
+        source.refuse("arrays of more bytes than such a file may hold", f"at most {_MOST_BYTES}")
     if len({member.filename for member in members}) < len(members):
         source.refuse("a name twice", "each array once")
     for member in members:

@@ -2,8 +2,9 @@
 
 - Equal signed digests agree, and nothing is read.
 - What is compared is what was signed: the bytes are digested while they are read.
-- A fault is never a difference. One that may pass (a disk that is away) is raised, for a later pass; a file that is no
-  table, or is not what was signed, leaves its replica without a vote, and says why.
+- A fault is never a difference. One that may pass (a disk that is away) is raised, for a later pass; a file that is
+  not what was signed leaves its replica without a vote, and says why; with one that is no table it has failed, unless
+  another replica wrote the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from nexapod_batch.errors import CompareError, TryAgainError, UnsafeOutputError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.job import Agreement
 from nexapod_batch.model.reason import Reason
-from nexapod_batch.trust.statement import vote_of
+from nexapod_batch.quorum import failure_kind
+from nexapod_batch.trust.statement import Outcome, vote_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from nexapod_batch.quorum import Closeness, Decision, Vote
     from nexapod_batch.store.repositories.replicas import VotingReplica
 
-__all__ = ["Digesting", "Measuring", "tolerant"]
+__all__ = ["Digesting", "Measuring", "tolerant", "without_unusable"]
 
 #: What will not pass by itself: the file is gone, or is something else.
 _LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
@@ -45,12 +47,29 @@ def tolerant(job: Job) -> bool:
 
 
 class _CannotCompareError(Exception):
-    """The outputs of one replica cannot be compared, and never will be."""
+    """The outputs of one replica cannot be compared, and never will be; `unread`: its command wrote such ones."""
 
-    def __init__(self, number: int, why: str) -> None:
+    def __init__(self, number: int, why: str, *, unread: bool = False) -> None:
         """Keep the number of the replica, and the reason."""
         super().__init__(why)
-        self.number, self.why = number, why
+        self.number, self.why, self.unread = number, why, unread
+
+
+def without_unusable(vote: Vote, apart: Mapping[int, str], unread: Mapping[int, str]) -> Vote:
+    """Return a vote, which is none where its outputs cannot be compared; where they are what it wrote, it failed."""
+    number = vote.number
+    if vote.no_vote is not None:
+        return vote
+    if number in unread:
+        failure = failure_kind(Outcome.OUTPUT, None)
+        return replace(vote, answer=None, failure=failure, detail=Reason.text(unread[number]))
+    if number in apart:
+        return replace(vote, no_vote=Reason.text(apart[number]))
+    return vote
+
+
+def _by_number(reasons: Mapping[int, str]) -> dict[str, str]:
+    return {str(number): why for number, why in sorted(reasons.items())}
 
 
 class Digesting:
@@ -90,6 +109,7 @@ class Measuring:
         self._outputs: dict[int, OpenFiles] = dict(kept or {})
         self.pairs: dict[tuple[int, int], bool] = {}
         self.apart: dict[int, str] = {}  # number -> why it cannot be compared
+        self.unread: dict[int, str] = {}  # the same, of those whose command wrote what cannot be: they have failed
         self.never_had: list[int] = []  # numbers of those that never had their outputs
 
     def decide(self, votes: Sequence[Vote], ask: Callable[[Sequence[Vote], Closeness], Decision]) -> Decision:
@@ -105,20 +125,31 @@ class Measuring:
             try:
                 return ask([self._with_vote(vote) for vote in known], self.close)
             except _CannotCompareError as fault:
-                self.apart[fault.number] = fault.why
+                if not fault.unread:
+                    self.apart[fault.number] = fault.why
+                else:
+                    self._unread(fault, known)
+
+    def _unread(self, fault: _CannotCompareError, known: Sequence[Vote]) -> None:
+        """Note outputs that cannot be read: they are close to equal bytes, and have failed where nobody has these."""
+        number = fault.number
+        others = [vote.number for vote in known if vote.execution is Execution.REPORTED and vote.number != number]
+        for other in others:
+            self.pairs[min(number, other), max(number, other)] = self._raw(number) == self._raw(other)
+        if not any(self.pairs[min(number, other), max(number, other)] for other in others):
+            self.unread[number] = fault.why
 
     def _with_vote(self, vote: Vote) -> Vote:
         """Return a vote, which is none where its outputs cannot be compared."""
-        why = self.apart.get(vote.number)
-        if why is None or vote.no_vote is not None:
-            return vote
-        return replace(vote, no_vote=Reason.text(why))
+        return without_unusable(vote, self.apart, self.unread)
 
     def record(self, centre: int | None) -> dict[str, object]:
         """Return what was found, as it is kept with the verdict."""
         near = sorted(list(pair) for pair, close in self.pairs.items() if close)
-        apart = {str(number): why for number, why in sorted(self.apart.items())}
-        return {"apart": apart, "centre": centre, "close": near}
+        record: dict[str, object] = {"apart": _by_number(self.apart), "centre": centre, "close": near}
+        if self.unread:
+            record["unread"] = _by_number(self.unread)
+        return record
 
     def close(self, left: int, right: int) -> bool:
         """Say whether two replicas are close in everything that is compared within tolerances."""
@@ -182,7 +213,7 @@ class Measuring:
                     first_difference(one, two, name, rule)
             except CompareError as error:
                 why = f"its outputs cannot be compared: {error.what}: got {error.got}"
-                raise _CannotCompareError(number, why) from error
+                raise _CannotCompareError(number, why, unread=True) from error
             except OSError as error:
                 raise _away(name, error) from error
 

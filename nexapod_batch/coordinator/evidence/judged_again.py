@@ -58,7 +58,9 @@ def with_documents(job: Job, outputs: Sequence[Mapping[str, Any]]) -> Job:
 
 def votes_again(every: Sequence[Vote], answers: Mapping[int, bytes]) -> list[Vote]:
     """Return the votes with what they come to under other rules."""
-    return [replace(vote, answer=answers.get(vote.number, vote.answer)) for vote in every]
+    return [
+        replace(vote, answer=answers[vote.number], failure="") if vote.number in answers else vote for vote in every
+    ]
 
 
 def decided(job: Job, every: Sequence[Vote], verdict: SignedVerdict, again: JudgedAgain, extra: int) -> Decision:

@@ -17,7 +17,7 @@ from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_
 from nexapod_batch.errors import CompareError, UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Agreement
-from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, vote_of
+from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, unread_digest, vote_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,7 +167,7 @@ class KeptOutputs:
 
     def _normalized(self, number: int, name: str, rule: CompareRule) -> str:
         """Return the digest of the normal form; of what cannot be read in its format, one that is of its bytes."""
-        from nexapod_batch.compare.registry import digest_of_bytes, normalized_digest  # noqa: PLC0415
+        from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415
 
         signed = self._signed[number][name]
         for place in self._places.get((name, signed), ()):
@@ -177,7 +177,7 @@ class KeptOutputs:
                     try:
                         normal = normalized_digest(cast("BinaryIO", read), name, rule)
                     except CompareError:
-                        normal = digest_of_bytes(signed, rule)
+                        normal = unread_digest(signed)
                     if normal is not None and read.hexdigest() == signed:
                         return normal
             except UnsafeOutputError:

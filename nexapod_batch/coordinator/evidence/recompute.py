@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.evidence.basis import votes_then
-from nexapod_batch.coordinator.evidence.closeness import tolerant
+from nexapod_batch.coordinator.evidence.closeness import tolerant, without_unusable
 from nexapod_batch.lifecycle import Validation
-from nexapod_batch.model.reason import Reason
 from nexapod_batch.quorum import Decision, assess_late, decide
 
 if TYPE_CHECKING:
@@ -49,10 +48,12 @@ def decision_then(job: Job, votes: Sequence[Vote], task: Record) -> Decision:
     ValueError where the record of the verdict does not fit the replicas.
     """
     measured = json.loads(task.measured or "{}")
-    apart = {int(number): Reason.text(why) for number, why in measured.get("apart", {}).items()}
+    apart, unread = [
+        {int(number): str(why) for number, why in measured.get(key, {}).items()} for key in ("apart", "unread")
+    ]
     beside = set(measured.get("beside", ()))
     then = [
-        replace(vote, no_vote=vote.no_vote or apart.get(vote.number), beside=vote.number in beside)
+        replace(without_unusable(vote, apart, unread), beside=vote.number in beside)
         for vote in votes_then(votes, task.basis or "")
     ]
     close = _as_measured(measured) if tolerant(job) else None

@@ -156,7 +156,7 @@ def _task(
     """Return the lines about one task; what is asked of backends and planner is added to its document."""
     reason = document["reason"]
     lines = [_task_line(task, document["parameters"], reason)]
-    lines += _replica_lines(replicas, nodes)
+    lines += _replica_lines(replicas, nodes, _unusable(task))
     lines += _since(c, job_id, task, replicas)
     programs = programs_of(c, c.job(job_id), replicas)
     document["programs"] = {who: program._asdict() for who, program in programs.items()}
@@ -175,7 +175,15 @@ def _task(
     return lines + _what_to_do(job_id, task, replicas)
 
 
-def _replica_lines(replicas: Sequence[ReplicaRow], nodes: Mapping[int, Node]) -> Iterator[str]:
+def _unusable(task: TaskRow) -> dict[int, str]:
+    """Return why outputs of replicas, by number, could not be compared within tolerances."""
+    measured = json.loads(task.measured or "{}")
+    return {int(number): why for key in ("apart", "unread") for number, why in measured.get(key, {}).items()}
+
+
+def _replica_lines(
+    replicas: Sequence[ReplicaRow], nodes: Mapping[int, Node], unusable: Mapping[int, str]
+) -> Iterator[str]:
     """Yield a line for each replica; those in a row that ended alike without a report, on one node, share one."""
 
     def alike(replica: ReplicaRow) -> tuple[object, ...]:
@@ -188,6 +196,8 @@ def _replica_lines(replicas: Sequence[ReplicaRow], nodes: Mapping[int, Node]) ->
         line = _replica_line(first, nodes[first.node_id])
         if others:
             line += f"  ({len(others) + 1} alike, up to replica {others[-1].number})"
+        elif first.number in unusable:
+            line += f" ({unusable[first.number]})"
         yield line
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.coordinator.evidence.report_columns import EXECUTION_OF
+from nexapod_batch.coordinator.evidence.report_columns import EXECUTION_OF, failure_of
 from nexapod_batch.coordinator.evidence.report_reader import machine_of
 from nexapod_batch.coordinator.verification.statements import OVERRULING, check_about
 from nexapod_batch.errors import VerificationError
@@ -17,7 +17,7 @@ from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.document import form_of
 from nexapod_batch.model.job import Domain, Isolation
 from nexapod_batch.model.reason import Code, Reason
-from nexapod_batch.quorum import Vote, failure_kind
+from nexapod_batch.quorum import Vote
 from nexapod_batch.quorum.expected import Place, isolation_at_least
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.trust.delegation import open_statement
@@ -129,8 +129,7 @@ def vote_of_replica(job: Job, replica: ExportedReplica, statements: Sequence[Fou
     values["machine"] = Boot.parse(machine_of(said))
     if execution is Execution.REPORTED:
         values["answer"] = bytes.fromhex(said.vote)
-    if execution is Execution.ERRORED:
-        values["failure"] = failure_kind(said.outcome, said.exit_code)
+    values["failure"] = failure_of(said)
     least = job.quorum.min_isolation
     if execution is Execution.REPORTED and not isolation_at_least(said.isolation or Isolation.NONE, least):
         parameters = {"isolation": said.isolation, "wanted": least}

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from nexapod_batch.coordinator.evidence.report_columns import EXECUTION_OF, signed_reason
+from nexapod_batch.coordinator.evidence.report_columns import EXECUTION_OF, failure_of, signed_reason
 from nexapod_batch.coordinator.evidence.report_reader import machine_of
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.document import form_of
 from nexapod_batch.model.reason import Code, Reason, same
-from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.trust.delegation import open_statement
 from nexapod_batch.trust.keys import key_id
@@ -142,7 +141,7 @@ def _columns(job: Job, statement: Statement) -> dict[str, Any]:
         "execution": execution.value,
         "voided": False,
         "vote": bytes.fromhex(statement.vote) if execution is Execution.REPORTED else None,
-        "failure": failure_kind(statement.outcome, statement.exit_code) if execution is Execution.ERRORED else "",
+        "failure": failure_of(statement),
         "exit_code": statement.exit_code,
         "host": statement.host,
         "machine": machine_of(statement),

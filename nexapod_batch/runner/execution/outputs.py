@@ -11,7 +11,7 @@ from nexapod_batch.errors import CompareError, ReaderMissingError, UnsafeOutputE
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Agreement, CompareRule
 from nexapod_batch.model.placeholders import expand
-from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Subject, vote_of_subjects
+from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Subject, unread_digest, vote_of_subjects
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Produced(NamedTuple):
     names: tuple[str, ...]  # files in the work folder, relative; empty when stdout is the output
     size: int  # bytes of those files
     manifest: bytes | None  # its text, when there are more outputs than a statement lists
+    unread: str = ""  # why one of them cannot be compared
 
 
 def digest_descriptor(fd: int, size: int) -> str:
@@ -79,23 +80,35 @@ def digest_outputs(
         got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
         raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
     digests = sorted(output_files.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
-    normal = {name: _normalized(folder, name, sha256, rules[name], normalize) for name, sha256, _ in digests}
-    listed = tuple([
-        Subject(name=name, sha256=sha256, normalized=normal[name], size=size) for name, sha256, size in digests
-    ])
+    unread = ""
+    subjects = []
+    for name, sha256, size in digests:
+        try:
+            normal = _normalized(folder, name, sha256, rules[name], normalize)
+        except CompareError as error:
+            unread = unread or _why_unread(name, error)
+            normal = unread_digest(sha256)
+        subjects.append(Subject(name=name, sha256=sha256, normalized=normal, size=size))
+    listed = tuple(subjects)
     vote, total = vote_of_subjects(listed), sum(size for _, _, size in digests)
     names = tuple([name for name, _, _ in digests])
     if len(listed) <= MAX_SUBJECTS:
-        return Produced(subjects=listed, vote=vote, names=names, size=total, manifest=None)
+        return Produced(subjects=listed, vote=vote, names=names, size=total, manifest=None, unread=unread)
     text = output_files.manifest([(name, sha256) for name, sha256, _ in digests])
     one = Subject(name="manifest", sha256=hashlib.sha256(text).hexdigest(), normalized=vote, size=len(text))
-    return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text)
+    return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text, unread=unread)
+
+
+def _why_unread(name: str, error: CompareError) -> str:
+    """Return what a statement says of an output that cannot be compared."""
+    wanted = f", wanted {error.wanted}" if error.wanted else ""
+    return f"output {name!r} cannot be compared: got {error.got}{wanted}"
 
 
 def _normalized(
     folder: Path, name: str, sha256: str, rule: CompareRule, normalize: Callable[[str, str, CompareRule], str]
 ) -> str | None:
-    """Return what is signed beside the raw digest; what rounding cannot read agrees by its bytes."""
+    """Return what is signed beside the raw digest; CompareError for what its comparator cannot read."""
     if rule.normalize:
         return normalize(name, sha256, rule)
     match rule.agreement:
@@ -106,12 +119,10 @@ def _normalized(
         case Agreement.NOTHING:
             return NO_VOTE
         case Agreement.NORMAL_FORM:
-            from nexapod_batch.compare.registry import digest_of_bytes, normalized_digest  # noqa: PLC0415 - seldom
+            from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415 - seldom
 
             try:
                 with careful.stream(folder / name) as stream:
                     return normalized_digest(stream, name, rule)
-            except CompareError:
-                return digest_of_bytes(sha256, rule)
             except ReaderMissingError as error:  # running it once more changes nothing
                 raise UnsafeOutputError(error.what, got=error.got, hint=error.hint) from error

@@ -127,8 +127,8 @@ class Replica:
                 self._add(f"fetched by the node: {fetched}")
 
     def _add(self, what: str) -> None:
-        """Add to what its statement says beside the outcome."""
-        self.detail = f"{self.detail}; {what}" if self.detail else what
+        """Add to what its statement says beside the outcome, if it is anything."""
+        self.detail = "; ".join(filter(None, (self.detail, what)))
 
     def produce(self, out: tuple[str, int]) -> Produced:
         """Return the outputs; a replica that failed, or whose outputs cannot be used, has its stdout only."""
@@ -136,7 +136,9 @@ class Replica:
         if self.outcome is Outcome.OK:
             try:
                 if self._fits_disk(out[1]) and job.outputs:
-                    return digest_outputs(job, self.values, self.root, self._normalized)
+                    produced = digest_outputs(job, self.values, self.root, self._normalized)
+                    self._add(produced.unread)
+                    return produced
             except NormalizeError as error:
                 self.fail(error.outcome, error.detail)
             except UnsafeOutputError as error:
