@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["FoundFile", "digest_tree", "find", "has_glob", "manifest", "matches"]
+__all__ = ["LOGS", "FoundFile", "check_no_log", "digest_tree", "find", "has_glob", "manifest", "matches"]
+
+#: What the logs of a replica are called beside its outputs.
+LOGS = frozenset({"stdout", "stderr"})
 
 _BLOCK = 1024 * 1024
 #: From this many files on, more processes pay for their start.
@@ -109,6 +112,17 @@ def _digests(answer: bytes, status: int) -> list[tuple[str, str, int]]:
     if isinstance(decoded, dict):
         raise UnsafeOutputError(decoded["what"], got=decoded["got"], wanted=decoded["wanted"])
     return [(name, digest, count) for name, digest, count in decoded]
+
+
+def check_no_log(names: Iterable[str]) -> None:
+    """Raise UnsafeOutputError where an output would lie where the published logs lie."""
+    for name in names:
+        first = name.partition("/")[0]
+        if first in LOGS:
+            raise UnsafeOutputError(
+                f"output {name!a} is called as what is kept of {first} is", wanted="another name",
+                hint="what the command prints is published beside its outputs without being declared",
+            )  # fmt: skip
 
 
 def manifest(entries: Iterable[tuple[str, str]]) -> bytes:

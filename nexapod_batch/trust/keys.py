@@ -11,7 +11,8 @@ import hashlib
 from nexapod_batch.errors import VerificationError
 
 __all__ = [
-    "KEY_BYTES", "key_id", "openssh_public", "parse_openssh_public", "parse_spki", "spki", "spki_pem", "wire",
+    "KEY_BYTES", "key_id", "named_by", "openssh_public", "parse_openssh_public", "parse_spki", "spki", "spki_pem",
+    "wire",
 ]  # fmt: skip
 
 #: Length of a raw Ed25519 public key, and of the seed of a private one.
@@ -75,8 +76,14 @@ def parse_spki(text: str) -> bytes:
     return data[len(_SPKI_PREFIX) :]
 
 
+def named_by(public: bytes) -> str:
+    """Return the id that names what is stored as a public key; "no key" where it has another length than one."""
+    return key_id(public) if len(public) == KEY_BYTES else "no key"
+
+
 def wire(public: bytes) -> bytes:
-    """Return the key as SSH sends it; ValueError for another length than 32 bytes."""
+    """Return the key as SSH sends it; VerificationError for another length than 32 bytes."""
     if len(public) != KEY_BYTES:
-        raise ValueError(f"an Ed25519 public key has {KEY_BYTES} bytes, not {len(public)}")
+        got, wanted = f"{len(public)} bytes", f"{KEY_BYTES} bytes"
+        raise VerificationError("what is kept as an Ed25519 public key is none", got=got, wanted=wanted)
     return _SSH_PREFIX + public

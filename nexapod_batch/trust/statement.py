@@ -33,6 +33,7 @@ __all__ = [
     "Subject",
     "is_unread",
     "normalizers_of",
+    "sizes_of",
     "unread_digest",
     "vote_of",
     "vote_of_subjects",
@@ -213,6 +214,14 @@ def vote_of(entries: Iterable[tuple[str, str]]) -> str:
     voting = sorted((name.encode(), digest) for name, digest in entries if digest != NO_VOTE)
     lines = [b"%b  %b\n" % (digest.encode(), name) for name, digest in voting]
     return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def sizes_of(statement: Statement) -> dict[str, int | None]:
+    """Return the size of each file that a statement lists, by name; None where it says none."""
+    sizes: dict[str, int | None] = {file.name: file.size for file in statement.saved}
+    if not statement.manifest:
+        sizes.update((subject.name, subject.size) for subject in statement.subjects)
+    return sizes
 
 
 def vote_of_subjects(subjects: Sequence[Subject]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -84,3 +85,27 @@ def test_what_contradicts_the_job_is_no_vote(home: Home) -> None:
     task = home.json("show", 1)["tasks"][0]
     assert [(one["validation"], one["voided"]) for one in task["replicas"]] == [("valid", False)] * 2
     assert sorted(one.name for one in (home.path / "results/1/0").iterdir()) == ["a.txt", "b.csv"]
+
+
+@pytest.mark.parametrize(("words", "counts"), [("echo 1", False), ("seq 2000", True)], ids=["came along", "lies there"])
+@pytest.mark.parametrize("size", [0, 7, 70_000])
+def test_a_size_that_is_not_that_of_the_file_harms_nobody(home: Home, words: str, size: int, *, counts: bool) -> None:
+    """The right digest beside a wrong size: that replica's files are not published, and the results hold."""
+    job = f'[job]\nname = "a"\ncommand = ["sh", "-c", "{words} > a.txt"]\n[quorum]\ndistinct = "run"\n[[outputs]]\npath = "a.txt"\n'
+    assert home.submit(job).code == 0
+    until(lambda: len(home.lines()) == 2, "two reports")
+    first = next(line for line in home.lines() if said_in(line).replica.number == 1)
+    said = said_in(first)
+    (output,) = said.subjects
+    lie = _with(said, output._replace(size=size)) | {"output_bytes": max(said.output_bytes, size)}
+    forged = json.loads(line_of(stolen_key(home, "1_0.1"), said._replace(**lie)))
+    if "carried" in first:
+        forged["carried"] = first["carried"]
+    for segment in (home.spool() / "reports").glob("[!z]*.jsonl"):
+        lines = segment.read_bytes().split(b"\n")[:-1]
+        kept = [json.dumps(forged).encode() if json.loads(line) == first else line for line in lines]
+        segment.write_bytes(b"".join(line + b"\n" for line in kept))
+    assert home.json("reconcile")["quarantined"] == (not counts)
+    assert home.call("wait", "1", "--timeout", "90s").code == 0
+    assert home.json("show", 1)["tasks"][0]["published_from"] != 1
+    assert home.call("verify", "1").code == 0

@@ -48,6 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     config.write_text(json.dumps({**json.loads(config.read_text()), "trail_s": 0.2}))
     assert made.submit(JOB.replace("HOME", str(made.path)), "--wait").code == 1
     made.end()
+    assert made.call("node", "init", "--name", "other").code == 0  # whose key the launches are not of
     assert found(made) == []
     yield made
     made.end()
@@ -153,3 +154,32 @@ def test_no_change_of_a_row_is_overlooked(home: Home, tmp_path: Path) -> None:
     assert overlooked == []
     assert {"job", "document", "task", "replica", "report", "verdict", "delegation", "node", "node_key", "manifest"} <= seen
     assert {"ledger_entry", "checkpoint", "trail", "profile", "launch", "dictionary"} <= seen
+
+
+#: What is changed together, or into what no single change makes it.
+CHANGES = {
+    "a launch is another key's": "UPDATE delegation SET key_id = (SELECT max(id) FROM node_key)",
+    "not kept which was published": "UPDATE task SET published_from = NULL WHERE state = 'accepted'",
+    "nor where the ledger has it": "UPDATE task SET published_from = NULL, shown = NULL WHERE state = 'accepted'",
+    "accepted and never published": (
+        "UPDATE task SET published = 0, published_from = NULL, shown = NULL, unpublished = '{}' WHERE state = 'accepted'"
+    ),
+    "a failure was published": "UPDATE task SET published_from = 1 WHERE state = 'failed'",
+    "a failure is in the ledger": (
+        "UPDATE task SET shown = (SELECT shown FROM task WHERE state = 'accepted') WHERE state = 'failed'"
+    ),
+    "a node's key is longer": "UPDATE node_key SET public_key = CAST(public_key || x'00' AS BLOB)",
+    "a node's key is nothing": "UPDATE node_key SET public_key = x''",
+    "the coordinator's key is nothing": "UPDATE coordinator_key SET public_key = x''",
+}
+
+
+@pytest.mark.parametrize("statement", CHANGES.values(), ids=list(CHANGES))
+def test_no_change_of_several_values_is_overlooked(home: Home, tmp_path: Path, statement: str) -> None:
+    """What rests on several columns, or has no other value of its kind: it is found, in a sentence."""
+    copy = Home(tmp_path, "copy")
+    shutil.copytree(home.path, copy.path)
+    tamper(copy.path / "state.db", ("PRAGMA ignore_check_constraints = ON",), (statement,))
+    assert found(copy) != []
+    for command in (("attestations", "1", "--out", "proof"), ("key", "ls"), ("archive", "1", "--out", "a.tar")):
+        copy.call(*command)  # in sentences, whatever they make of it

@@ -217,6 +217,20 @@ def test_a_failure_says_why(house: House, script: str, outcome: Outcome, exit_co
     assert [one.name for one in s.subjects] == ["stdout"]
 
 
+@pytest.mark.parametrize("script", ["echo 1 > stdout", "mkdir stderr; echo 1 > stderr/x", "mkdir d; touch d/stdout stdout"])
+def test_an_output_is_not_called_as_a_log(house: House, script: str) -> None:
+    """What a glob takes and is called as the published logs are could not be published beside them: the node says so."""
+    (report,) = house.run(sh(script, outputs=(Output(path="**"),)))
+    assert report.statement.outcome is Outcome.OUTPUT
+    assert "is called as what is kept of std" in report.statement.detail
+
+
+def test_what_is_called_so_further_down_is_an_output(house: House) -> None:
+    """Only what lies beside the logs is in their way."""
+    (report,) = house.run(sh("mkdir d; echo 1 > d/stdout; echo 2 > stdout.txt", outputs=(Output(path="**"),)))
+    assert [one.name for one in report.statement.subjects] == ["d/stdout", "stdout.txt"]
+
+
 def test_a_command_that_is_not_there(house: House) -> None:
     """An unknown command fails as in a shell: 127, and named."""
     (report,) = house.run(Job(name="t", command=("no-such-command",)))

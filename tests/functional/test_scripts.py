@@ -35,13 +35,15 @@ WINDOWS = "its first line ends as on Windows (CR LF), which no interpreter's nam
         (b"#!/usr/bin/env python3\r\nprint(1)\r\n", f"'s.sh' cannot be run: {WINDOWS}"),
         (b"#! /bin/sh -e\r\ntrue\r\n", f"'s.sh' cannot be run: {WINDOWS}"),
         (b"#!/opt/none/python3 -u\nprint(1)\n", "'./s.sh' cannot be started: there is no interpreter '/opt/none/python3'"),
+        (b"#!/etc\ntrue\n", "'./s.sh' cannot be started: its interpreter '/etc' is no program that may be run here"),
+        (b"#!/etc/passwd\n", "'./s.sh' cannot be started: its interpreter '/etc/passwd' is no program that may be run here"),
         (b"#!./near\n", "'./s.sh' cannot be started: there is no interpreter './near'"),
         (
             b"#!\necho 1\n",
             f"'./s.sh' cannot be started: {NEITHER}",
         ),
     ],
-    ids=["crlf", "crlf behind env", "crlf behind an option", "no interpreter", "a relative one", "none named"],
+    ids=["crlf", "crlf behind env", "crlf behind an option", "no interpreter", "a folder", "no program", "a relative one", "none named"],
 )
 def test_a_script_without_its_interpreter_says_so(home: Home, content: bytes, reason: str) -> None:
     """The kernel's words for all of these mean something else, and name the script."""

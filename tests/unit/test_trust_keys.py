@@ -93,5 +93,5 @@ def test_a_comment_cannot_make_a_second_line(comment: str) -> None:
 def test_a_key_of_another_length_is_refused(public: bytes) -> None:
     """By everything that takes one."""
     for take in (key_id, openssh_public, spki_pem):
-        with pytest.raises(ValueError, match="32 bytes"):
+        with pytest.raises(VerificationError, match="32 bytes"):
             take(public)

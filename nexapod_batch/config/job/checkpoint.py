@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.job.paths import check_inside
+from nexapod_batch.config.job.paths import check_inside, check_no_log
 from nexapod_batch.model.job import Checkpoint
 from nexapod_batch.schema.kinds import BAD
 
@@ -21,6 +21,7 @@ def read_checkpoint(section: Value, resources: Resources | None, report: Report)
         return None
     for number, path in enumerate(section["path"]):
         check_inside(path, f"checkpoint.path[{number}]", report)
+        check_no_log(path, f"checkpoint.path[{number}]", report)
     name, _, seconds = (section["signal"] or "@0").partition("@")
     if name and resources is not None:
         _check_time(int(seconds), resources.time_s, report)

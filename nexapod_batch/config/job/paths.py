@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from nexapod_batch.config.job.sources import SCHEME
 from nexapod_batch.files.beneath import OutsideError, open_beneath
 from nexapod_batch.files.careful import NotPlainError
+from nexapod_batch.files.output_files import LOGS
 from nexapod_batch.model.placeholders import names_in
 
 if TYPE_CHECKING:
     from nexapod_batch.model.job import Input, Output
     from nexapod_batch.schema.kinds import Report, Value
 
-__all__ = ["PLAIN", "check_inside", "image", "open_beside", "outputs", "program_files", "workdir"]
+__all__ = ["PLAIN", "check_inside", "check_no_log", "image", "open_beside", "outputs", "program_files", "workdir"]
 
 #: Says whether a name means itself everywhere: no dots alone, nothing of a URL, a glob, a placeholder or a home.
 PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,200}(?:/[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,200}){0,15}").fullmatch
@@ -46,6 +47,14 @@ def check_inside(value: str, path: str, report: Report) -> bool:
     return False
 
 
+def check_no_log(value: str, path: str, report: Report) -> None:
+    """Report the path of an output that lies where the published logs lie."""
+    first = value.partition("/")[0]
+    if first in LOGS:
+        wanted = "another name: what the command prints is published beside its outputs"
+        report.add(path, f"is called as what is kept of {first} is", got=value, wanted=wanted)
+
+
 def workdir(value: Value, report: Report) -> None:
     """Check job.workdir."""
     if isinstance(value, str):
@@ -58,6 +67,7 @@ def outputs(parsed: tuple[Output, ...], report: Report) -> None:
         where = f"outputs[{number}].path"
         if check_inside(output.path, where, report) and PurePosixPath(output.path) == PurePosixPath("."):
             report.add(where, "is the work folder", got=output.path, wanted="a file, or a glob such as out/*")
+        check_no_log(output.path, where, report)
 
 
 def open_beside(folder: Path, source: Path, where: str, report: Report, *, outside: bool) -> int | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from nexapod_batch.coordinator.evidence.possession import had_none
 from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import atomic, careful, output_files, umask
+from nexapod_batch.trust.statement import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,19 +106,12 @@ def faults_of(
     wanted = {name: digest for name, digest in logs.items() if digest != _EMPTY}
     wanted.update(files)
     faults = _manifest_faults(folder, statement) + _other_names(wanted, sizes)
-    faults += _changed(folder, wanted, sizes, _signed_sizes(statement), advance)
+    faults += _changed(folder, wanted, sizes, sizes_of(statement), advance)
     if len(faults) > _NAMED:
         return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
     if not faults and had_none({1: statement}, files, lambda name: careful.stream(folder / name)):
         return ["its node never had these files: the possession tag is not theirs"]
     return faults
-
-
-def _signed_sizes(statement: Statement) -> dict[str, int | None]:
-    """Return the sizes of the outputs that a statement lists one by one."""
-    if statement.manifest:
-        return {}
-    return {subject.name: subject.size for subject in statement.subjects}
 
 
 class PublishedFiles(Protocol):

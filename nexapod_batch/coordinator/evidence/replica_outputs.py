@@ -20,6 +20,7 @@ from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import output_files
 from nexapod_batch.model.placeholders import expand, task_values
+from nexapod_batch.trust.statement import sizes_of
 from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Outputs(Struct, frozen=True, kw_only=True):
     statement: Statement
     files: dict[str, str]  # name -> hex SHA-256 as signed
     logs: dict[str, str]  # stdout and stderr -> hex SHA-256 as signed
+    sizes: dict[str, int | None]  # name -> bytes as signed, of what is listed one by one
     carried: dict[str, str] | None  # name -> base64
     folder: Path  # the work folder; logs lie beside it
     max_bytes: int  # bytes that one file can have had, by the job's limit and the statement
@@ -83,16 +85,20 @@ class Outputs(Struct, frozen=True, kw_only=True):
 
     def copy(self, name: str, target: Path) -> None:
         """Copy one file, hashing what is copied; UnsafeOutputError when it is not what was signed."""
-        digest = hashlib.sha256()
+        digest, length = hashlib.sha256(), 0
         with self.open(name) as source, target.open("xb") as sink:
             while chunk := source.read(_CHUNK):
                 digest.update(chunk)
+                length += len(chunk)
                 sink.write(chunk)
         wanted = self.files.get(name) or self.logs[name]
         if digest.hexdigest() != wanted:
             raise UnsafeOutputError(
                 f"{name!r} changed after it was signed", got=f"sha256 {digest.hexdigest()}", wanted=wanted
             )
+        size = self.sizes.get(name)
+        if size is not None and size != length:  # the digest agrees, so it was never as long as its node said
+            raise UnsafeOutputError(f"{name!r} is not as long as was signed", got=f"{length} bytes", wanted=size)
 
 
 def outputs_of(c: Coordinator, node: Node, replica: VotingReplica) -> Outputs:
@@ -122,6 +128,7 @@ def _where(
         statement=statement,
         files=files,
         logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
+        sizes=sizes_of(statement),
         carried=orjson.loads(carried) if carried is not None else None,
         folder=context.work / str(statement.replica),
         max_bytes=min(disk, _largest(statement)),

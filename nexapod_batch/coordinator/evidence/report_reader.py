@@ -24,7 +24,7 @@ from nexapod_batch.spool.segment_reader import KEEP, MAX_LINE, Block, beginning,
 from nexapod_batch.trust import nesting
 from nexapod_batch.trust.dsse import open_envelope, open_single
 from nexapod_batch.trust.keys import KEY_BYTES
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, sizes_of
 from nexapod_batch.trust.statement_decoder import decode
 from nexapod_batch.trust.trail import decode_note
 
@@ -276,17 +276,26 @@ def _check_carried(carried: object, statement: Statement) -> None:
     wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
     wanted.update({file.name: file.sha256 for file in statement.saved})
+    sizes = sizes_of(statement)
     if missing := wanted.keys() - carried.keys():
         got = f"no {nesting.quoted(min(missing))}"
         raise VerificationError("carried files are missing", got=got, wanted="all or none")
     for name, text in carried.items():
-        if text == "" and wanted.get(name) == _EMPTY:
+        if text == "" and wanted.get(name) == _EMPTY and not sizes.get(name):
             continue
         try:
-            digest = hashlib.sha256(base64.b64decode(text, validate=True)).hexdigest()
+            data = base64.b64decode(text, validate=True)
+            digest = hashlib.sha256(data).hexdigest()
         except (binascii.Error, TypeError, ValueError) as error:
             raise VerificationError(f"carried file {nesting.quoted(name)} is not base64", got=str(error)) from error
         if wanted.get(name) != digest:
             raise VerificationError(
                 f"carried file {nesting.quoted(name)} is not what was signed", got=digest, wanted=wanted.get(name)
+            )
+        size = sizes.get(name)
+        if size is not None and size != len(data):
+            raise VerificationError(
+                f"carried file {nesting.quoted(name)} is not as long as was signed",
+                got=f"{len(data)} bytes",
+                wanted=f"{size} bytes",
             )

@@ -37,6 +37,7 @@ class StoredReport(Struct, frozen=True):
     received_ms: int  # since 1970
     key_id: str
     delegation: bytes | None  # envelope by which the node's key lets this one speak; None: it is the node's key
+    given_by: str = ""  # id of the key that made the delegation, as it is looked up; "" without one
 
     @property
     def envelope(self) -> bytes:
@@ -79,10 +80,10 @@ def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
         return []
     given = c.store.launches.delegation(rows[0].launch_id)
     if given is None:
-        key, delegation = c.store.nodes.keys(rows[0].node_id)[0].key_id, None
+        key, delegation, giver = c.store.nodes.keys(rows[0].node_id)[0].key_id, None, ""
     else:
         key = _key_of(given.payload)
-        delegation = envelope(DELEGATION_TYPE, given.payload, given.key_id, given.signature)
+        delegation, giver = envelope(DELEGATION_TYPE, given.payload, given.key_id, given.signature), given.key_id
     return [
         StoredReport(
             _unpack(row.packed, row.dictionary, row.payload_sha256, replica),
@@ -90,6 +91,7 @@ def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
             row.received_at,
             key,
             delegation,
+            giver,
         )
         for row in rows
     ]

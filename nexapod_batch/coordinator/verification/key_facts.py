@@ -8,7 +8,7 @@ from nexapod_batch.coordinator import own_key
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.audit import Fault
 from nexapod_batch.ledger.events import Kind, digest_of
-from nexapod_batch.trust.keys import key_id
+from nexapod_batch.trust.keys import named_by
 from nexapod_batch.trust.rotation import encode_rotation, open_rotation
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def key_faults(keys: list[list[_Key]], events: KeyEvents) -> Iterator[Fault]:
 
 
 def _one(place: str, key: _Key, before: _Key | None, events: KeyEvents) -> Iterator[Fault]:
-    if key.public is not None and key_id(key.public) != key.key_id:
-        yield Fault(place, f"its key {key.key_id} is not what its id names: it is {key_id(key.public)}")
+    if key.public is not None and named_by(key.public) != key.key_id:
+        yield Fault(place, f"its key {key.key_id} is not what its id names: it is {named_by(key.public)}")
     if key.revoked != events.revoked.get(key.key_id):
         what = f"the ledger has its key {key.key_id} revoked since {events.revoked.get(key.key_id)}"
         yield Fault(place, f"{what}, the database since {key.revoked}")

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "compared_facts", "publication_of"]
 
-_REPORT, _KEY = b'"report"', b'"key":'
-#: What is in every other entry that says something of nodes and owners.
-_OF_NODES = (b'"profile"', b'"network":', b'"owner-state"')
+#: What is in every entry that says something of reports, publications, keys, nodes or owners.
+_WORDS = (b'"report"', b'"published"', b'"key":', b'"profile"', b'"network":', b'"owner-state"')
 
 
 class Facts(NamedTuple):
@@ -105,6 +104,7 @@ class _Said:
 
     def __init__(self, entries: Iterable[tuple[int, bytes, int]]) -> None:
         self.reports = 0
+        self.published: set[str] = set()  # tasks
         self.statements: Counter[tuple[str, str]] = Counter()  # of replicas that reported more than once
         self.keys = KeyEvents()
         self.nodes = NodeEvents()
@@ -113,18 +113,21 @@ class _Said:
     def scan(self, twice: Collection[str]) -> None:
         """Look at every entry; `twice` are the replicas with more than one statement."""
         for _, entry, _ in self._entries:
-            if _REPORT in entry:
-                said = _read(entry)
-                if Kind.REPORT.value in {said.get("kind"), said.get("fact")}:
-                    self.reports += 1
-                    if said.get("id") in twice:
-                        self.statements[str(said["id"]), str(said.get("sha256"))] += 1
-            elif _KEY in entry:
-                said = _read(entry)
+            if any(word in entry for word in _WORDS):  # what it is about it says itself
+                self._take(_read(entry), twice)
+
+    def _take(self, said: Mapping[str, str | int], twice: Collection[str]) -> None:
+        """Take in what one entry says."""
+        if says(said, Kind.REPORT):
+            self.reports += 1
+            if said.get("id") in twice:
+                self.statements[str(said["id"]), str(said.get("sha256"))] += 1
+        elif says(said, Kind.PUBLISHED):
+            self.published.add(str(said.get("id")))
+        else:
+            if "key" in said:
                 self.keys.add(said)
-                self.nodes.add(said)
-            elif any(word in entry for word in _OF_NODES):
-                self.nodes.add(_read(entry))
+            self.nodes.add(said)
 
 
 def _read(entry: bytes) -> Mapping[str, str | int]:
@@ -156,6 +159,10 @@ def _reports(c: Coordinator, compared: _Compared) -> None:
     if said.reports != stored:
         what = f"the ledger has {said.reports} reports, the database {stored} statements"
         compared.faults.append(Fault("statements", what))
+    for job_id, task in c.store.ledger.accepted_of_no_replica():
+        if f"{job_id}_{task}" in said.published:
+            what = "the ledger says which replica was published, and the database does not"
+            compared.faults.append(Fault(f"publication of {job_id}_{task}", what))
     keys = keys_of_database(c)
     compared.number += sum(map(len, keys))
     compared.faults += key_faults(keys, said.keys)

@@ -12,7 +12,7 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.audit import Fault
 from nexapod_batch.ledger.events import Kind, encoded_digest
 from nexapod_batch.trust.dsse import open_envelope
-from nexapod_batch.trust.keys import key_id
+from nexapod_batch.trust.keys import named_by
 from nexapod_batch.trust.profile import PROFILE_TYPE
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class NodeEvents:
 def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
     """Yield nodes that belong to somebody else, or have signed something else, than the ledger says."""
     for own in c.store.operations.coordinator_keys():
-        if own.public_key is not None and key_id(own.public_key) != own.key_id:
+        if own.public_key is not None and named_by(own.public_key) != own.key_id:
             yield Fault("the coordinator", f"the key that is kept as {own.key_id} is another one")
     yield from _owner_faults(c, events)
     signed = c.store.nodes.profiles()

@@ -24,13 +24,16 @@ _NAMES = {"id": "the task", "replica": "the replica", "sha256": "the statement t
 def publication_faults(c: Coordinator, task: TaskRow) -> list[str]:
     """Return where the ledger says otherwise of what was published of a task; its statement names the files."""
     number = task.published_from
-    if number is None or not c.store.ledger.size():
+    if not c.store.ledger.size():
         return []
-    if not task.published:
-        if task.state == TaskState.ACCEPTED and not task.unpublished:
-            return ["it was published before, and is not now: nexapod-batch reconcile"]
+    entry = c.store.ledger.of_publication(task.job_id, task.idx)
+    if number is None:
+        if entry is not None:
+            return ["the database says where the ledger has its publication, and not which replica was published"]
         return []
-    event = event_at(c, c.store.ledger.of_publication(task.job_id, task.idx))
+    if not task.published and task.state == TaskState.ACCEPTED and not task.unpublished:
+        return ["it was published before, and is not now: nexapod-batch reconcile"]
+    event = event_at(c, entry)
     if Kind.PUBLISHED not in {event.get("kind"), event.get("fact")}:
         return ["the ledger has no publication of it where the database says that it stands"]
     statement = c.store.ledger.statements_of(task.job_id, [task.idx]).get((task.idx, number))

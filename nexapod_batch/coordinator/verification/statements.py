@@ -17,7 +17,7 @@ from nexapod_batch.model.document import form_of
 from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.trust.delegation import open_statement
-from nexapod_batch.trust.keys import key_id
+from nexapod_batch.trust.keys import named_by
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
@@ -45,9 +45,12 @@ def check_statement(
     `job_row` and `row` are what the database has of job and replica; `keys` are those that its node has and had.
     """
     for name, public in keys.items():
-        if key_id(public) != name:
-            raise VerificationError("a registered key is not what its id names", got=key_id(public), wanted=name)
+        if named_by(public) != name:
+            raise VerificationError("a registered key is not what its id names", got=named_by(public), wanted=name)
     _, said = open_statement(report.envelope, report.delegation, keys)
+    if report.given_by not in {"", said.builder}:  # whether a statement rests on a revoked key is asked by this id
+        what = "the launch is stored as given by another key"
+        raise VerificationError(what, got=report.given_by, wanted=said.builder)
     name = f"{row.job_id}_{row.task}.{row.number}"
     wanted = {
         "replica": (str(said.replica), name),

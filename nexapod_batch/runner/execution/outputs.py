@@ -76,6 +76,7 @@ def digest_outputs(
         for file in output_files.find(folder, [expand(output.path, values)], optional=output.optional):
             length += 0 if file.name in rules else file.size
             rules.setdefault(file.name, output.rule)
+    output_files.check_no_log(rules)
     if length > most:  # holes take no room, but are read and copied all the same
         got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
         raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)

@@ -139,7 +139,7 @@ class Reports:
 
     def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
         """Return the content of every file of a replica; None when it must stay on disk."""
-        if produced.manifest is not None or not {"stdout", "stderr"}.isdisjoint(produced.names):
+        if produced.manifest is not None:
             return None
         carried = {name: _base64(careful.read(Path(replica.root, name), CARRY_BYTES)) for name in produced.names}
         carried["stdout"], carried["stderr"] = map(_base64, self._logs.read(out, err))

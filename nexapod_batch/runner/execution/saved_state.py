@@ -72,5 +72,6 @@ def _saved(checkpoint: Checkpoint, root: str) -> tuple[SavedFile, ...]:
     names = [file.name for file in output_files.find(folder, checkpoint.paths, optional=True)]
     if len(names) > MAX_SAVED:
         raise UnsafeOutputError("it has too many files", got=len(names), wanted=f"at most {MAX_SAVED}: pack them")
+    output_files.check_no_log(names)
     digests = output_files.digest_tree(folder, names)
     return tuple(sorted(SavedFile(*digest) for digest in digests))

@@ -224,6 +224,8 @@ def why_not_started(program: str, error: Exception) -> str:
         return f"there is no interpreter {missing}"
     if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
         return "it is neither a program of this machine nor a script: a script begins with #! and its interpreter"
+    if isinstance(error, PermissionError) and interpreter:
+        return f"its interpreter {interpreter!r} is no program that may be run here"
     return str(error)
 
 

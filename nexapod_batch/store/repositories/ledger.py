@@ -340,6 +340,10 @@ class Ledger:
         """Yield what was published of every task with its entry."""
         yield from self._sql.each(PublicationEntry, "publications_with_entries")
 
+    def accepted_of_no_replica(self) -> Iterator[tuple[int, int]]:
+        """Yield the accepted tasks of which it is not kept which replica was published."""
+        yield from self._sql.stream("accepted_of_no_replica")
+
     # What a database knew before it had a ledger ---------------------------------------------------------------
 
     def known_jobs(self) -> Iterator[KnownJob]:

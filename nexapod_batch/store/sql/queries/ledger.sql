@@ -120,3 +120,6 @@ SELECT t.job_id, t.idx, t.published_from AS number, (
   WHERE r.job_id = t.job_id AND r.task = t.idx AND r.number = t.published_from ORDER BY p.id LIMIT 1
 ) AS payload_sha256, e.body AS entry
 FROM task t LEFT JOIN ledger_entry e ON e.idx = t.shown WHERE t.published = 1 AND t.published_from IS NOT NULL;
+
+-- name: accepted_of_no_replica
+SELECT job_id, idx FROM task WHERE state = 'accepted' AND published_from IS NULL ORDER BY job_id, idx;
