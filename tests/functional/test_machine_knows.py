@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -164,3 +167,61 @@ def test_what_fits_a_small_disk_is_a_result(small: House) -> None:
     code = "open('table.txt', 'wb').write(bytes(16 << 20))"
     (report,) = small.run(python(code, resources=Resources(disk_mib=1000)))
     assert (report.statement.outcome, report.statement.detail) == (Outcome.OK, "")
+
+
+@pytest.fixture
+def rationed(tmp_path: Path) -> Iterator[House]:
+    """Give a node whose work folders lie where 6 MiB may be written, of a disk with room for much more."""
+    made, image = House(tmp_path), tmp_path / "disk"
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("btrfs-progs is not installed")
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    for command in (
+        ("mkfs.btrfs", "-q", image),
+        ("mount", "-o", "loop", image, made.work),
+        ("btrfs", "quota", "enable", made.work),
+        ("btrfs", "qgroup", "limit", "6M", made.work),
+    ):
+        if subprocess.run(command, check=False, capture_output=True).returncode:
+            pytest.skip("no disk with quotas can be mounted here")
+    made.work.chmod(0o700)
+    yield made
+    made.end()
+    subprocess.run(["umount", "-l", made.work], check=True)
+
+
+@pytest.mark.parametrize(
+    "after", ["open('table.txt', 'w')", "open('table.txt', 'w'); raise SystemExit(3)"], ids=["ignored", "failed"]
+)
+def test_a_quota_that_is_spent_is_nobodys_result(rationed: House, after: str) -> None:
+    """No figure of the disk shows it, and the command does not mind: what was written is not believed."""
+    code = FILL.format(after=after).replace("ENOSPC", "EDQUOT")
+    (report,) = rationed.run(python(code, resources=Resources(disk_mib=1000)))
+    said = report.statement
+    assert (said.outcome, os.strerror(errno.EDQUOT) in said.detail) == (Outcome.NODE, True)
+
+
+#: Writes 5 MiB and minds nothing.
+CARELESS = """
+with open("table.txt", "wb", buffering=0) as file:
+    try:
+        for _ in range(5):
+            file.write(bytes(1 << 20))
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("disk_mib", "limit_kib", "wanted"),
+    [(2, "unlimited", Outcome.DISK), (9, "3072", Outcome.NODE), (2, "3072", Outcome.DISK), (5, "unlimited", Outcome.OK), (9, "6000", Outcome.OK)],
+    ids=["the job's", "the node's", "both", "just enough", "more than it needs"],
+)
+def test_what_a_limit_of_files_cut_off_is_no_result(
+    house: House, disk_mib: int, limit_kib: str, wanted: Outcome
+) -> None:
+    """A file that ends at a limit was cut off, and the command did not mind: over the job's own it is its error."""
+    house.before = ("/bin/bash", "-c", f'ulimit -f {limit_kib}; exec "$@"', "bash")
+    (report,) = house.run(python(CARELESS, resources=Resources(disk_mib=disk_mib)))
+    assert report.statement.outcome == wanted

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
+from pathlib import Path
 
-from nexapod_batch.runner.processes.oom_kills import Rise, judge, locate
+import pytest
+from cgroups import limited
+
+from nexapod_batch.runner.processes.oom_kills import Kills, Rise, judge, locate
 from nexapod_batch.trust.statement import Outcome
 
 V1 = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory"
@@ -57,3 +62,15 @@ def test_nobody_is_accused_of_what_another_may_have_done(
     """A rise is an error only where nothing else can have caused it; what is not known is a loss."""
     found = judge(Rise(killed, own, explained, shared, 150))
     assert (found and found[0]) is wanted
+
+
+def test_a_process_in_no_cgroup_that_counts_looks_at_the_whole_machine(tmp_path: Path) -> None:
+    """At the root of version 2 the kernel counts for nobody: what it kills anywhere is seen, and may be anybody's."""
+    nowhere = tmp_path / "cgroup"
+    nowhere.write_text("1:cpu:/\n")
+    kills = Kills(str(nowhere))
+    with limited(32) as cgroup:
+        before = kills.count()
+        hungry = (*cgroup.inside, sys.executable, "-c", "bytearray(100 << 20)")
+        assert subprocess.run(hungry, check=False, capture_output=True).returncode == -9
+        assert (kills.count() > before, kills.strangers(1), kills.limit_mib()) == (True, True, None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch.errors import PluginError, UnsafeOutputError
 from nexapod_batch.model.placeholders import task_values
+from nexapod_batch.runner.execution.folders.disk_space import refusal
 from nexapod_batch.runner.execution.folders.work_dirs import is_empty
 from nexapod_batch.runner.execution.outputs import Produced, digest_outputs, stdout_only
 from nexapod_batch.runner.execution.stage import (
@@ -17,7 +18,7 @@ from nexapod_batch.runner.execution.stage import (
     StoppedError,
 )
 from nexapod_batch.runner.processes.process_tree import disk_detail
-from nexapod_batch.runner.processes.usage import tree_bytes
+from nexapod_batch.runner.processes.usage import longest_file, tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -174,12 +175,16 @@ class Replica:
         mem = self.launch.job.resources.mem_mib
         if result.stopped is not None:
             self.fail(*result.stopped)
+        elif result.signal == signal.SIGXFSZ and (limit := self._limit_of_node()):
+            self.fail(Outcome.NODE, _cut_off(limit))
         elif result.signal == signal.SIGXFSZ:
             self.fail(Outcome.DISK, f"a file grew over {self.launch.job.resources.disk_mib} MiB ([resources] disk)")
         elif mem is not None and result.max_rss_kib > max(mem * 1024, self._runtime_kib(), _own_peak_kib()):
             self.fail(
                 Outcome.MEMORY, f"over its memory: got {result.max_rss_kib // 1024} MiB, wanted at most {mem} MiB"
             )
+        elif result.status and (why := _refused(self.root, self.temporary)):
+            self.fail(Outcome.NODE, why)
         elif result.signal:
             self._failed(f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
         elif result.status:
@@ -204,7 +209,24 @@ class Replica:
         used = logs + tree_bytes(*folders)
         if used > most:
             self.fail(Outcome.DISK, disk_detail(used, most))
-        return used <= most
+            return False
+        limit = self._limit_of_node()
+        if limit and max(logs, longest_file(*folders)) >= limit:
+            self.fail(Outcome.NODE, _cut_off(limit))
+            return False
+        if (folders or logs) and (why := _refused(self.root, self.temporary)):
+            self.fail(Outcome.NODE, why)
+            return False
+        return True
+
+    def _limit_of_node(self) -> int | None:
+        """Return how long the node lets a file be, where that is less than the job may write; else None."""
+        import resource  # noqa: PLC0415 - as below
+
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if most == resource.RLIM_INFINITY or most > self.launch.job.resources.disk_mib * 2**20:
+            return None
+        return most
 
     def fail(self, outcome: Outcome, detail: str) -> None:
         """Note why this replica is no vote, in words that do not differ from replica to replica."""
@@ -217,6 +239,19 @@ def without_own_paths(text: str, root: str, script: str) -> str:
     if script:
         return text.replace(script, "script")
     return text
+
+
+def _cut_off(limit: int) -> str:
+    return f"this node lets no file be longer than {limit} bytes (ulimit -f): what was written may be incomplete"
+
+
+def _refused(*folders: str) -> str:
+    """Return that the disk of one of these folders takes nothing more, as a sentence; "" where all do."""
+    for folder in folders:
+        why = refusal(folder) if folder else ""
+        if why:
+            return f"nothing more could be written when this ended ({why}): what it wrote may be incomplete"
+    return ""
 
 
 def _own_peak_kib() -> int:

@@ -1,5 +1,8 @@
 """What the kernel killed for want of memory in the cgroup of this process, as it counts it itself.
 
+Where this process is in none that counts (the root of version 2, a kernel without them), what it killed on the whole
+machine is looked at instead: then somebody else's process may always have been the victim.
+
 A program whose child was killed may go on and end well, with less in its result than it should have: its exit code says
 nothing of that, the kernel's count does. It counts processes by cgroup, not whose they were. So a rise is the fault of
 a replica only where nobody else could have caused it; else nobody is accused, and what ran is not believed.
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Kills", "Rise", "judge", "locate"]
 
-_MOST = 4096  # bytes of a file of counts
+_MOST = 65_536  # bytes of a file of counts
+_MACHINE = "/proc/vmstat"  # counts for the whole machine
 _GROUPS = 1000  # that are looked into for strangers
 _ENDLESS = 1 << 60  # bytes; cgroups without a limit have one like this
 
@@ -49,17 +53,21 @@ def judge(rise: Rise) -> tuple[Outcome, str] | None:
 
 
 class Kills:
-    """The kernel's count for the cgroup that this process is in."""
+    """The kernel's count for the cgroup that this process is in, or else for this machine."""
 
-    def __init__(self) -> None:
-        """Find and open it; where there is none, nothing is ever counted."""
+    def __init__(self, cgroups: str = "/proc/self/cgroup") -> None:
+        """Find and open it; where there is none at all, nothing is ever counted."""
         self._folder, self._fd, self._v2 = "", -1, False
         with suppress(OSError):
-            found = locate(_text("/proc/self/cgroup"), _text("/proc/self/mountinfo"))
+            found = locate(_text(cgroups), _text("/proc/self/mountinfo"))
             if found is not None:
                 self._folder, self._v2 = found
                 name = "memory.events" if self._v2 else "memory.oom_control"
                 self._fd = os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        self._everywhere = self._fd < 0
+        if self._everywhere:
+            with suppress(OSError):
+                self._fd = os.open(_MACHINE, os.O_RDONLY | os.O_CLOEXEC)
 
     def count(self) -> int:
         """Return how many processes were killed so far."""
@@ -69,7 +77,9 @@ class Kills:
         return 0
 
     def limit_mib(self) -> int | None:
-        """Return how much memory the cgroup may have; None where it has no limit of its own."""
+        """Return how much memory the cgroup may have; None where there is none, or it has no limit of its own."""
+        if self._everywhere:
+            return None
         with suppress(OSError, ValueError):
             name = "memory.max" if self._v2 else "memory.limit_in_bytes"
             limit = int(_text(f"{self._folder}/{name}"))
@@ -79,7 +89,9 @@ class Kills:
         return None
 
     def strangers(self, worker: int) -> bool:
-        """Say whether there are processes in the cgroup that neither come from a worker nor led to it."""
+        """Say whether processes are counted that neither come from a worker nor led to it."""
+        if self._everywhere:
+            return True
         ours = {worker, *descendants.find(worker), *descendants.ancestors(worker)}
         return any(pid not in ours and descendants.state(pid) not in {"", "Z", "X"} for pid in self._members())
 

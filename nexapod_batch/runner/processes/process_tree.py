@@ -127,7 +127,9 @@ class Attempt:
         what the program reads from the descriptors FEED and following, `stdin` the path of a file for descriptor 0.
         """
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        most = limits.disk_bytes if hard == _UNLIMITED else min(limits.disk_bytes, hard)
+        most = limits.disk_bytes + 1  # a file that was cut off there, which a command may ignore, is too long
+        if hard != _UNLIMITED:
+            most = min(most, hard)
         reads = os.open(stdin, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if stdin else self._null
         actions = [
             (os.POSIX_SPAWN_DUP2, reads, 0),

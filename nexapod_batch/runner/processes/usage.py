@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from nexapod_batch.runner.processes import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["ALARM_S", "MAX_PROCESSES", "Alarm", "Usage", "occupied_bytes", "tree_bytes"]
+__all__ = ["ALARM_S", "MAX_PROCESSES", "Alarm", "Usage", "longest_file", "occupied_bytes", "tree_bytes"]
 
 #: Processes of one replica at once. Far more than a job of one machine has, and far fewer than harm it.
 MAX_PROCESSES = 2_000
@@ -138,7 +138,25 @@ def _machine() -> tuple[int, int]:
 
 def tree_bytes(*roots: str) -> int:
     """Return what the files below folders take; one with several names counts once, what vanishes is passed over."""
-    total, todo, seen = 0, list(roots), set()
+    total, seen = 0, set()
+    for found in _files(roots):
+        if found.st_nlink > 1:
+            key = (found.st_dev, found.st_ino)
+            if key in seen:
+                continue
+            seen.add(key)
+        total += occupied_bytes(found)
+    return total
+
+
+def longest_file(*roots: str) -> int:
+    """Return the length of the longest file below folders; 0 without one."""
+    return max((found.st_size for found in _files(roots)), default=0)
+
+
+def _files(roots: Sequence[str]) -> Iterator[os.stat_result]:
+    """Yield what is known of everything below folders that is no folder."""
+    todo = list(roots)
     while todo:
         with suppress(OSError), os.scandir(todo.pop()) as entries:
             for entry in entries:
@@ -146,14 +164,7 @@ def tree_bytes(*roots: str) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         todo.append(entry.path)
                         continue
-                    found = entry.stat(follow_symlinks=False)
-                    if found.st_nlink > 1:
-                        key = (found.st_dev, found.st_ino)
-                        if key in seen:
-                            continue
-                        seen.add(key)
-                    total += occupied_bytes(found)
-    return total
+                    yield entry.stat(follow_symlinks=False)
 
 
 def occupied_bytes(status: os.stat_result) -> int:

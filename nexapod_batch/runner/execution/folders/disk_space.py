@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import NamedTuple
 
-__all__ = ["Room", "room"]
+__all__ = ["Room", "refusal", "room"]
 
 _LITTLE = 64 * 1024  # bytes: what is left of a full disk where nothing more fits
 _WRITTEN = 2 * 2**30  # bytes that programs may write in a second
+_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _LOOK_S = (0.002, 1.0)  # between two looks, at least and at most
 
 
@@ -37,3 +39,35 @@ def room(folder: str) -> Room:
         no_room, no_names = found.f_blocks > 0 and free < _LITTLE, found.f_files > 0 and files == 0
         return Room(free=free, full=no_room or no_names)
     return Room(free=2**62, full=False)
+
+
+def refusal(folder: str) -> str:
+    """Return why the kernel takes nothing more into a folder, in its words; "" where it does.
+
+    A quota, or a file system that can be read only since an error, shows in no figure: something has to be written.
+    """
+    try:
+        fd = _nameless(folder)
+        try:
+            left = _LITTLE
+            while left > 0:
+                left -= os.write(fd, bytes(left))
+        finally:
+            os.close(fd)  # file systems on the network say it here
+    except OSError as error:
+        if error.errno in _REFUSALS:
+            return os.strerror(error.errno)
+    return ""
+
+
+def _nameless(folder: str) -> int:
+    """Return the descriptor of a new file that is gone once it is closed."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            raise
+    name = f"{folder}/.{os.getpid()}.room"
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.unlink(name)
+    return fd
