@@ -44,6 +44,7 @@ class SourceSettings(NamedTuple):
     gateways: tuple[str, ...] = ()  # of IPFS
     environ: Mapping[str, str] = {}
     scratch: Path | None = None  # a folder for what is put together before it is whole; None: that of the system
+    window_s: float = 120.0  # seconds in each of which some KiB must come
 
 
 class Opened(NamedTuple):
@@ -53,7 +54,7 @@ class Opened(NamedTuple):
     size: int | None  # bytes of the whole; None where nobody says
     version: str  # what names these very bytes there; "" where nothing does, and a part is worth nothing
     blocks: Iterator[bytes]
-    page: bool = False  # it is a web page, and nothing in its URL says so: of a portal, or one that asks for a login
+    instead: str = ""  # what came in the place of the file, as far as one can see: a web page, packed bytes
 
 
 class Source(Protocol):

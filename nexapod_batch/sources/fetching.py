@@ -15,10 +15,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nexapod_batch.errors import UnreachableError
 from nexapod_batch.files import atomic
 from nexapod_batch.sources import NoRoomError, SourceError
-from nexapod_batch.sources.web import pause_s, reason_of
+from nexapod_batch.sources.resuming import Download, resumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Hears", "fetch"]
 
-#: How often one fetch is taken up again before it is left to the next run.
-RESUMES = 6
 #: Bytes of a disk that are never taken.
 _SPARE = 256 << 20
 _BROKEN = (OSError, http.client.HTTPException)
@@ -97,7 +94,11 @@ def fetch(
     with _alone(partial, hears, url):
         if sha256 and (folder / sha256).exists():  # somebody else brought it meanwhile
             return sha256
-        digest = _whole(_Wanted(source, url, sha256), partial, settings, hears, pause)
+        wanted = _Wanted(source, url, sha256)
+        digest, joined = _whole(wanted, partial, settings, hears, pause)
+        if joined and sha256 not in {"", digest}:  # what was there may be of something else, whatever the server says
+            _drop(partial)
+            digest, _ = _whole(wanted, partial, settings, hears, pause)
         if sha256 not in {"", digest}:
             _drop(partial)
             raise SourceError(
@@ -112,34 +113,32 @@ def fetch(
 
 def _whole(
     wanted: _Wanted, partial: Path, settings: SourceSettings, hears: Hears, pause: Callable[[float], None]
-) -> str:
-    """Fetch until all is there; return its digest."""
-    url = wanted.url
-    for left in range(RESUMES, -1, -1):
+) -> tuple[str, bool]:
+    """Fetch until all is there; return its digest, and whether it was joined of what several answers had."""
+
+    def attempt() -> tuple[str, bool]:
         part = _part(partial)
-        try:
-            with wanted.source.open(url, part.size, part.version, settings) as opened:
-                _check_page(opened, wanted)
-                _check_same(opened, part, partial)
-                return _take(opened, url, partial, settings, hears)
-        except _BROKEN as error:
-            if isinstance(error, OSError) and error.errno in atomic.FULL:
-                raise _no_room(error, partial) from error
-            if not left:
-                hint = "run the same command again: it goes on from what is there"
-                what = f"{url} broke off {RESUMES + 1} times"
-                raise UnreachableError(what, got=reason_of(error), hint=hint) from error
-            hears.say(f"{url}: {reason_of(error)}; going on")
-            pause(pause_s(RESUMES - left))
-    raise AssertionError(url)  # the last try returned or raised
+        with wanted.source.open(wanted.url, part.size, part.version, settings) as opened:
+            _check_kind(opened, wanted)
+            _check_same(opened, part, partial)
+            return _take(opened, wanted.url, partial, settings, hears), opened.start > 0
+
+    try:
+        return resumed(attempt, Download(wanted.url, lambda: _part(partial).size, _may_pass, hears.say, pause))
+    except OSError as error:  # of no network: these were tried again
+        raise _no_room(error, partial) from error
 
 
-def _check_page(opened: Opened, wanted: _Wanted) -> None:
-    """Raise SourceError for a web page in the place of what nobody pinned."""
-    if opened.page and not wanted.sha256:
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, _BROKEN) and getattr(error, "errno", None) not in atomic.FULL
+
+
+def _check_kind(opened: Opened, wanted: _Wanted) -> None:
+    """Raise SourceError for something else in the place of what nobody pinned."""
+    if opened.instead and not wanted.sha256:
         raise SourceError(
-            f"{wanted.url} answers with a web page", got="text/html", wanted="the file itself",
-            hint="it may ask for a login; if you mean the page, pin it by sha256",
+            f"{wanted.url} answers with {opened.instead}", wanted="the file itself",
+            hint="it may ask for a login; if you mean what comes, pin it by sha256",
         )
 
 

@@ -7,25 +7,24 @@ submits a stranger's descriptor asks servers for the stranger.
 
 from __future__ import annotations
 
-import base64
 import http.client
-import ipaddress
-import netrc
-import os
+import re
 import ssl
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import NexapodError, TryAgainError, UnreachableError
 from nexapod_batch.sources import Opened, SourceError
-from nexapod_batch.sources.web import TIMEOUT_S, announced_size, blocks, opener, starts_at
+from nexapod_batch.sources.addresses import GuardedHttps
+from nexapod_batch.sources.slowness import Watch
+from nexapod_batch.sources.web import TIMEOUT_S, Redirects, announced_size, blocks, netrc_login, opener
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from nexapod_batch.sources import SourceSettings
 
@@ -33,6 +32,9 @@ __all__ = ["HttpsSource"]
 
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _PAGE_NAMES = (".html", ".htm", ".xhtml")
+#: What files are called that are packed themselves: servers say of some of them that it is the way that they are sent.
+_PACKED_NAMES = (".gz", ".tgz", ".z", ".bz2", ".xz", ".zst", ".br", ".svgz")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 
 class HttpsSource:
@@ -57,103 +59,114 @@ class HttpsSource:
         if start:
             request.add_header("Range", f"bytes={start}-")
             request.add_header("If-Range", version)
-        login = _login(urlsplit(url).hostname or "", settings.environ)
+        login = netrc_login(urlsplit(url).hostname or "", settings.environ)
         if login:
             request.add_unredirected_header("Authorization", login)
-        try:
-            with opener(_Https(settings.private_hosts), _Redirects()).open(request, timeout=TIMEOUT_S) as answer:
-                opened = _opened(answer, start)
-                yield opened._replace(page=_is_page(answer, url))
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
-                raise _refused(error, url) from error
-            with self.open(url, 0, "", settings) as opened:  # it is another file by now, and shorter
+        begun = None
+        with Watch(settings.window_s) as watch, _named_errors(url, watch):
+            client = opener(GuardedHttps(settings.private_hosts, watch), Redirects(self._led_away))
+            with _answer(client, request) as answer:
+                begun = None if answer is None else _opened(answer, start, url)
+                if begun is not None:
+                    yield begun._replace(blocks=watch.counted(begun.blocks))
+        if begun is None:  # it is another file by now and shorter, or the server has its own idea of ranges
+            with self.open(url, 0, "", settings) as opened:
                 yield opened
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, NexapodError):
-                raise error.reason from error
-            if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise _not_trusted(error.reason, url) from error
-            raise
+
+    def _led_away(self, url: str, there: str) -> SourceError | None:
+        """Return why a redirect is not followed; None where it is."""
+        if not there.lower().startswith("https:"):
+            return SourceError(f"{url} leads elsewhere", got=there[:200], wanted="https://")
+        if why := self.refusal(there):
+            return SourceError(f"{url} leads to what is no URL: {why}", got=there[:200])
+        return None
 
 
-def _opened(answer: http.client.HTTPResponse, start: int) -> Opened:
-    """Return what came: the rest, or the whole where it is another file by now."""
-    at = start if starts_at(answer, start) else 0
+@contextmanager
+def _answer(
+    client: urllib.request.OpenerDirector, request: urllib.request.Request
+) -> Iterator[http.client.HTTPResponse | None]:
+    """Yield what a server answers; None where it has no such range."""
+    try:
+        answer = client.open(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not request.has_header("Range"):
+            raise _refused(error, request.full_url) from error
+        yield None
+        return
+    with answer:
+        yield answer
+
+
+@contextmanager
+def _named_errors(url: str, watch: Watch) -> Iterator[None]:
+    """Say in our words what no other try would mend; the rest is as it came.
+
+    Raises:
+        SourceError: The server is not to be trusted, or answers what no server of files does.
+
+    """
+    try:
+        yield
+    except urllib.error.URLError as error:
+        watch.check()
+        if isinstance(error.reason, NexapodError):
+            raise error.reason from error
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise _not_trusted(error.reason, url) from error
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        watch.check()
+        if type(error) in {http.client.HTTPException, http.client.LineTooLong, http.client.InvalidURL}:
+            what = f"{url} does not answer as a server of files does"
+            raise SourceError(what, got=" ".join(str(error).split())[:200]) from error
+        raise
+
+
+def _opened(answer: http.client.HTTPResponse, start: int, url: str) -> Opened | None:
+    """Return what came: the rest, or the whole where it is another file by now; None for another part of it.
+
+    Raises:
+        SourceError: It is no file.
+
+    """
     version = answer.headers.get("ETag", "")
     if version.startswith("W/"):  # says that it means the same, not that it is the same
         version = ""
-    return Opened(at, announced_size(answer, at), version[:500], blocks(answer))
+    size, at = announced_size(answer, 0), 0
+    if answer.status == http.client.PARTIAL_CONTENT:
+        size, at = _part(answer, start), start
+        if size is None:
+            if start:
+                return None
+            got = answer.headers.get("Content-Range", "none")[:200]
+            raise SourceError(f"{url} sends a part of it as if it were the whole", got=f"Content-Range: {got}")
+    elif answer.status != http.client.OK:
+        raise SourceError(f"{url} is no file", got=f"{answer.status} {answer.reason}"[:200], wanted="200 OK")
+    return Opened(at, size, version[:500], blocks(answer), _instead(answer, url))
 
 
-def _is_page(answer: http.client.HTTPResponse, url: str) -> bool:
-    """Say whether a web page came, and the URL names none: of a portal, or one that asks for a login."""
+def _part(answer: http.client.HTTPResponse, start: int) -> int | None:
+    """Return the size of the whole where what comes is all of the rest from `start` on; None where it is not."""
+    said = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if said is None or not start:
+        return None
+    first, last, size = map(int, said.groups())
+    if (first, last + 1) != (start, size) or announced_size(answer, start) not in {None, size}:
+        return None
+    return size
+
+
+def _instead(answer: http.client.HTTPResponse, url: str) -> str:
+    """Return what came in the place of the file; "" where nothing says that something did."""
     path = urlsplit(url).path.lower()
-    return answer.headers.get_content_type() in _PAGES and not path.endswith(_PAGE_NAMES)
-
-
-def _login(host: str, environ: Mapping[str, str]) -> str:
-    """Return the Authorization that `~/.netrc` has for a host; "" for none."""
-    file = environ.get("NETRC") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".netrc")
-    try:
-        known = netrc.netrc(file).authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        return ""
-    if known is None:
-        return ""
-    return "Basic " + base64.b64encode(f"{known[0]}:{known[2]}".encode()).decode()
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, and none out of HTTPS."""
-
-    max_redirections = 5
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401 - urllib's
-        """Return the next request; SourceError for one that leads out of HTTPS."""
-        if not newurl.lower().startswith("https:"):
-            fp.close()
-            raise SourceError(f"{req.full_url} leads elsewhere", got=newurl[:200], wanted="https://")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    """Opens connections, to private addresses only where that is allowed."""
-
-    def __init__(self, private_hosts: tuple[str, ...]) -> None:
-        super().__init__()
-        self._private_hosts = private_hosts
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Send a request, having looked at where the connection leads."""
-        host = urlsplit(req.full_url).hostname or ""
-        proxied = bool(getattr(req, "_tunnel_host", None))  # a proxy is the account's own word
-        allowed = host in self._private_hosts or proxied
-
-        def connection(*args: Any, **more: Any) -> http.client.HTTPSConnection:  # noqa: ANN401 - as http.client has them
-            made = _Connection(*args, **more)
-            made.any_address = allowed
-            return made
-
-        return self.do_open(connection, req)
-
-
-class _Connection(http.client.HTTPSConnection):
-    """A connection that sends nothing to a private address, unless any will do."""
-
-    any_address = False
-
-    def connect(self) -> None:
-        """Connect, and look at who it is."""
-        super().connect()
-        address = str(self.sock.getpeername()[0])
-        if not self.any_address and not ipaddress.ip_address(address.partition("%")[0]).is_global:
-            self.close()
-            raise SourceError(
-                f"{self.host} is a private address", got=address, wanted="one of the Internet",
-                hint=f'if you mean it: [sources] private_hosts = ["{self.host}"] in config.toml',
-            )
+    if answer.headers.get_content_type() in _PAGES and not path.endswith(_PAGE_NAMES):
+        return "a web page"  # of a portal, or one that asks for a login
+    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in {"", "identity"} and not path.endswith(_PACKED_NAMES):
+        return f"packed bytes ({encoding[:40]})"  # they are kept as they came, never unpacked
+    return ""
 
 
 def _not_trusted(error: ssl.SSLCertVerificationError, url: str) -> SourceError:

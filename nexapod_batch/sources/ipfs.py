@@ -12,25 +12,26 @@ import tempfile
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
-from urllib.parse import quote, unquote
+from typing import IO, TYPE_CHECKING, cast
+from urllib.parse import quote, unquote, urlsplit
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import UnreachableError
-from nexapod_batch.sources import Opened, SourceError
+from nexapod_batch.sources import Opened, SourceError, web
+from nexapod_batch.sources.addresses import GuardedHttp, GuardedHttps
 from nexapod_batch.sources.car import blocks
 from nexapod_batch.sources.cids import RAW, Cid, CidError
+from nexapod_batch.sources.slowness import Watch
 from nexapod_batch.sources.unixfs import file_bytes, linked, missing, size_of, understood
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from nexapod_batch.sources import SourceSettings
 
 __all__ = ["IpfsSource"]
 
-TIMEOUT_S = 60.0
-_BLOCK = 1 << 18
 _CAR = "application/vnd.ipld.car"
 #: What a CAR may have beyond the bytes of its file: nodes, names of blocks.
 _MORE = 64 << 20
@@ -71,7 +72,7 @@ class IpfsSource:
                     absent = missing(root, kept.looked_at)
                     if absent is not None:
                         raise CidError(f"block {absent} did not come")
-                except (CidError, OSError, http.client.HTTPException) as error:
+                except (CidError, SourceError, OSError, http.client.HTTPException) as error:
                     refused.append(f"{gateway}: {_line(error)}")
                     continue
                 yield Opened(0, size, "", _bytes(kept, root))
@@ -120,15 +121,34 @@ def _gather(kept: _Kept, gateway: str, cid: str, names: list[str], settings: Sou
     url = f"{gateway.rstrip('/')}/ipfs/{path}?format=car&dag-scope=entity"
     agent = f"nexapod-batch/{__version__}"
     request = urllib.request.Request(url, headers={"User-Agent": agent, "Accept": _CAR})  # noqa: S310 - the account's own setting
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+    hosts = (*settings.private_hosts, urlsplit(gateway).hostname or "")
+    with Watch(settings.window_s) as watch, _asked(request, hosts, watch) as answer:
         if answer.headers.get_content_type() != _CAR:
             raise CidError(f"it sent {answer.headers.get_content_type()}, not a CAR")
         looked = _MORE  # bytes after which it is looked at how many there should be
-        for found, block in blocks(_pieces(answer)):
+        for found, block in blocks(watch.counted(web.blocks(answer))):
             kept.add(found, block)
             if kept.bytes > looked:
                 _check_amount(kept, Cid.parse(cid), names, settings)
                 looked = 2 * kept.bytes
+
+
+def _asked(
+    request: urllib.request.Request, hosts: tuple[str, ...], watch: Watch
+) -> AbstractContextManager[http.client.HTTPResponse]:
+    """Return the answer of a gateway, which may redirect: by HTTP, and to private addresses of these hosts alone."""
+    client = web.opener(GuardedHttp(hosts, watch), GuardedHttps(hosts, watch), web.Redirects(_led_away))
+    try:
+        return cast("http.client.HTTPResponse", client.open(request, timeout=web.TIMEOUT_S))
+    except (OSError, http.client.HTTPException):
+        watch.check()
+        raise
+
+
+def _led_away(url: str, there: str) -> CidError | None:
+    if url.startswith("https:") and not there.startswith("https:"):
+        return CidError(f"it leads elsewhere: {there[:200]}")
+    return None
 
 
 def _check_amount(kept: _Kept, root: Cid, names: list[str], settings: SourceSettings) -> None:
@@ -140,11 +160,6 @@ def _check_amount(kept: _Kept, root: Cid, names: list[str], settings: SourceSett
         most = settings.max_bytes
     if kept.bytes > most + most // 8 + _MORE:
         raise CidError(f"it sends more than the {most} bytes of the file")
-
-
-def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    while piece := answer.read1(_BLOCK):
-        yield piece
 
 
 def _found(kept: _Kept, root: Cid, names: list[str]) -> Cid:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import netrc
+import os
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["TIMEOUT_S", "announced_size", "blocks", "opener", "pause_s", "reason_of", "starts_at"]
+__all__ = ["TIMEOUT_S", "Redirects", "announced_size", "blocks", "netrc_login", "opener", "reason_of", "starts_at"]
 
 #: Seconds without a byte after which a connection is given up.
 TIMEOUT_S = 60.0
@@ -26,6 +29,36 @@ def opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirect
     for handler in (*common, *handlers):
         made.add_handler(handler)
     return made
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects, as far as `refused` has nothing against the next URL. No body of one is read."""
+
+    max_redirections = 5
+
+    def __init__(self, refused: Callable[[str, str], Exception | None]) -> None:
+        """Ask `refused` about each: the URL that was asked, the one that it leads to."""
+        self._refused = refused
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401 - urllib's
+        """Return the next request; what `refused` returned is raised."""
+        fp.close()  # urllib would read it to its end, which it may not have
+        refusal = self._refused(req.full_url, newurl)
+        if refusal is not None:
+            raise refusal
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def netrc_login(host: str, environ: Mapping[str, str]) -> str:
+    """Return the Authorization that `~/.netrc`, or the file that NETRC names, has for a host; "" for none."""
+    file = environ.get("NETRC") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".netrc")
+    try:
+        known = netrc.netrc(file).authenticators(host)
+    except (OSError, ValueError, netrc.NetrcParseError):
+        return ""
+    if known is None:
+        return ""
+    return "Basic " + base64.b64encode(f"{known[0]}:{known[2]}".encode()).decode()
 
 
 def starts_at(answer: http.client.HTTPResponse, start: int) -> bool:
@@ -46,11 +79,6 @@ def blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
     """Yield what comes, as it comes."""
     while block := answer.read1(_BLOCK):
         yield block
-
-
-def pause_s(tries: int) -> float:
-    """Return how many seconds are waited after so many tries that broke off."""
-    return min(8.0, 0.25 * (1 << tries))
 
 
 def reason_of(error: BaseException) -> str:

@@ -17,7 +17,8 @@ from homes import Home
 from sifs import AMD64, ARM64, sif_bytes
 
 from nexapod_batch.errors import ImageError
-from nexapod_batch.images.remote.web import RESUMES, Web
+from nexapod_batch.images.remote.web import Web
+from nexapod_batch.sources.resuming import RESUMES
 
 BODY = sif_bytes(content=bytes(range(256)) * 4000)
 DIGEST = hashlib.sha256(BODY).hexdigest()

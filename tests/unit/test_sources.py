@@ -12,8 +12,9 @@ from web_server import WebServer, web_server
 
 from nexapod_batch.errors import NexapodError, TryAgainError, UnreachableError
 from nexapod_batch.sources import SourceError, SourceSettings
-from nexapod_batch.sources.fetching import RESUMES, fetch
+from nexapod_batch.sources.fetching import fetch
 from nexapod_batch.sources.https import HttpsSource
+from nexapod_batch.sources.resuming import RESUMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ import http.client
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from nexapod_batch.images.remote.credentials import login_for
 from nexapod_batch.images.remote.registry import Registry, is_loopback
 from nexapod_batch.images.remote.web import Web, told
 from nexapod_batch.images.sif import ARCHITECTURES
+from nexapod_batch.sources.web import netrc_login
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -131,10 +132,15 @@ def _library(
 def _https(
     cache: Cache, reference: Reference, wanted: str, _architecture: str, sources: Sources, progress: Progress
 ) -> tuple[Image, Reference]:
-    return _file(cache, reference.text, reference.text, wanted, sources.web, progress), reference
+    login = ""
+    if reference.scheme == "https":  # never in the clear
+        login = netrc_login(urlsplit(reference.text).hostname or "", sources.environ)
+    return _file(cache, reference.text, reference.text, wanted, sources.web, progress, login), reference
 
 
-def _file(cache: Cache, url: str, name: str, sha256: str, web: Web, progress: Progress) -> Image:
+def _file(
+    cache: Cache, url: str, name: str, sha256: str, web: Web, progress: Progress, login: str = ""
+) -> Image:
     """Return the image that a URL leads to; where its digest is known, one that is there is not fetched again."""
     if sha256 and cache.image(sha256):
         return cache.refer(sha256, name)
@@ -143,7 +149,8 @@ def _file(cache: Cache, url: str, name: str, sha256: str, web: Web, progress: Pr
             return cache.refer(sha256, name)
         try:
             web.download(
-                url, folder / "image.sif", what=name, progress=progress, sha256=sha256, room=cache.make_room
+                url, folder / "image.sif", what=name, progress=progress, sha256=sha256, room=cache.make_room,
+                login=login,
             )
         except (OSError, http.client.HTTPException) as error:
             raise told(error, name) from error

@@ -13,12 +13,13 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import ImageError, NexapodError, TryAgainError, UnreachableError
 from nexapod_batch.images.cache import faults, mismatch
-from nexapod_batch.sources.web import TIMEOUT_S, announced_size, blocks, opener, pause_s, reason_of, starts_at
+from nexapod_batch.sources.resuming import Download, resumed
+from nexapod_batch.sources.web import TIMEOUT_S, Redirects, announced_size, blocks, opener, reason_of, starts_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,20 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Web", "told"]
 
-#: How often one download is taken up again before it is left to the next run, which goes on from there.
-RESUMES = 10
 #: What breaks a transfer, and may not the next time.
 _BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, urllib.error.URLError)
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect, but not out of TLS."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401 - urllib's
-        """Return the next request; ImageError for one that would give up TLS."""
-        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise ImageError("a redirect gives up TLS", got=newurl, wanted="https://")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+def _led_away(url: str, there: str) -> ImageError | None:
+    """Return why a redirect is not followed: it would give up TLS; None where it is."""
+    if url.startswith("https:") and not there.startswith("https:"):
+        return ImageError("a redirect gives up TLS", got=there, wanted="https://")
+    return None
 
 
 class Web:
@@ -51,7 +47,7 @@ class Web:
     def __init__(self, timeout_s: float = TIMEOUT_S, pause: Callable[[float], None] = time.sleep) -> None:
         """Make an opener that knows HTTP and nothing else."""
         self._timeout_s, self._pause = timeout_s, pause
-        self._opener = opener(urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _Redirects())
+        self._opener = opener(urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), Redirects(_led_away))
 
     @contextmanager
     def open(
@@ -81,19 +77,8 @@ class Web:
         if not sha256:
             target.unlink(missing_ok=True)
         trusted = not target.exists()
-        before = _size(target)
-        for left in range(RESUMES, -1, -1):
-            try:
-                self._append(url, target, what, progress, size, login, room)
-            except urllib.error.HTTPError:
-                raise
-            except _BROKEN as error:
-                if left == RESUMES and _size(target) == before:
-                    raise  # it never began
-                self._wait(error, what, left, progress)
-                if not sha256:
-                    target.unlink(missing_ok=True)
-                continue
+        while True:
+            self._all_of_it(url, target, what, progress, size, login, room, keep=bool(sha256))
             with faults(target.parent), target.open("rb") as stream:
                 got = hashlib.file_digest(stream, "sha256").hexdigest()
             if sha256 in {"", got}:
@@ -102,15 +87,26 @@ class Web:
             if trusted:
                 raise mismatch(what, got, sha256)
             trusted = True  # what an earlier run left was of something else: once more, from the start
-        raise mismatch(what, "something else each time", sha256)
 
-    def _wait(self, error: BaseException, what: str, left: int, progress: Progress) -> None:
-        """Wait before the next try; UnreachableError when none is left."""
-        if not left:
-            hint = "run the same command again: it goes on from what is there"
-            raise UnreachableError(f"{what} broke off {RESUMES + 1} times", got=error, hint=hint) from error
-        progress.say(f"{what}: {reason_of(error)}; going on")
-        self._pause(pause_s(RESUMES - left))
+    def _all_of_it(
+        self, url: str, target: Path, what: str, progress: Progress, size: int | None, login: str,
+        room: Callable[[int], None], *, keep: bool,
+    ) -> None:  # fmt: skip
+        """Bring a file whole; what came before a break is gone on from where it is to be kept."""
+        before = _size(target)
+        began = False
+
+        def attempt() -> None:
+            if not keep:
+                target.unlink(missing_ok=True)
+            self._append(url, target, what, progress, size, login, room)
+
+        def may_pass(error: Exception) -> bool:
+            nonlocal began
+            began = began or _size(target) != before
+            return began and isinstance(error, _BROKEN) and not isinstance(error, urllib.error.HTTPError)
+
+        resumed(attempt, Download(what, lambda: _size(target), may_pass, progress.say, self._pause))
 
     def _append(
         self,
