@@ -42,8 +42,12 @@ class HttpsSource:
 
     def refusal(self, url: str) -> str:
         """Return why a URL cannot be used."""
-        parts = urlsplit(url)
-        if not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            no_port = parts.port == 0
+        except ValueError:
+            return "it is no URL"
+        if not parts.hostname or no_port:
             return "it names no host"
         if "@" in parts.netloc:
             return "logins are no part of a descriptor: ~/.netrc has them"
@@ -95,6 +99,8 @@ def _answer(
             raise _refused(error, request.full_url) from error
         yield None
         return
+    except ValueError as error:  # a name, or where a redirect leads, is nothing that can be asked
+        raise SourceError(f"{request.full_url} leads nowhere", got=" ".join(str(error).split())[:200]) from error
     with answer:
         yield answer
 

@@ -40,6 +40,16 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         """Ask `refused` about each: the URL that was asked, the one that it leads to."""
         self._refused = refused
 
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:  # noqa: ANN401 - urllib's
+        """Follow one; ValueError where it leads to what is no URL."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401 - urllib's
         """Return the next request; what `refused` returned is raised."""
         fp.close()  # urllib would read it to its end, which it may not have

@@ -28,12 +28,15 @@ class Authority:
         self.certificate = folder / "ca.pem"
         self.certificate.write_bytes(self._signed(self._name, self._key, authority=True))
 
-    def issue(self, name: str, host: str = "") -> tuple[Path, Path]:
-        """Return a certificate and its private key, for server and client alike; `host` is the one it is for."""
+    def issue(self, name: str, host: str = "", *, days: tuple[int, int] = (-1, 2)) -> tuple[Path, Path]:
+        """Return a certificate and its private key, for server and client alike.
+
+        `host` is the one it is for; it is good from one of the `days` to the other, counted from now.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        paths[0].write_bytes(self._signed(subject, key, authority=False, host=host))
+        paths[0].write_bytes(self._signed(subject, key, authority=False, host=host, days=days))
         encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         paths[1].touch(mode=0o600)
         paths[1].write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
@@ -51,13 +54,13 @@ class Authority:
         return {"tls_ca": str(self.certificate), "tls_cert": str(certificate), "tls_key": str(key)}
 
     def _signed(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool, host: str = ""
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool, host: str = "", days: tuple[int, int] = (-1, 2),
     ) -> bytes:
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder(
             issuer_name=self._name, subject_name=subject, public_key=key.public_key(),
-            serial_number=x509.random_serial_number(), not_valid_before=now - timedelta(days=1),
-            not_valid_after=now + timedelta(days=2),
+            serial_number=x509.random_serial_number(), not_valid_before=now + timedelta(days=days[0]),
+            not_valid_after=now + timedelta(days=days[1]),
         )  # fmt: skip
         if host:
             builder = builder.add_extension(x509.SubjectAlternativeName([_named(host)]), critical=False)

@@ -222,6 +222,7 @@ def test_logins(web: WebServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("url", "wanted"), [
     ("https://me:secret@host/x", "logins are no part"), ("https:///x", "names no host"), ("https://host/a b", "characters"),
     ("https://h\u00f6st/x", "characters"), ("https://host/x\n", "characters"),
+    ("https://[::1/x", "is no URL"), ("https://host:port/x", "is no URL"), ("https://host:99999/x", "is no URL"), ("https://host:0/x", "names no host"),
 ])  # fmt: skip
 def test_urls_that_are_none(url: str, wanted: str) -> None:
     """They are told before anybody is asked."""
