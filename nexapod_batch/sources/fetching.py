@@ -94,20 +94,27 @@ def fetch(
     with _alone(partial, hears, url):
         if sha256 and (folder / sha256).exists():  # somebody else brought it meanwhile
             return sha256
-        wanted = _Wanted(source, url, sha256)
-        digest, joined = _whole(wanted, partial, settings, hears, pause)
-        if joined and sha256 not in {"", digest}:  # what was there may be of something else, whatever the server says
-            _drop(partial)
-            digest, _ = _whole(wanted, partial, settings, hears, pause)
-        if sha256 not in {"", digest}:
-            _drop(partial)
-            raise SourceError(
-                f"{url} is not what was meant", got=f"sha256 {digest}", wanted=sha256,
-                hint="correct sha256, or find out who changed it",
-            )
+        digest = _meant(_Wanted(source, url, sha256), partial, settings, hears, pause)
         atomic.sync_files([partial])
         partial.replace(folder / digest)
         _drop(partial)
+    return digest
+
+
+def _meant(
+    wanted: _Wanted, partial: Path, settings: SourceSettings, hears: Hears, pause: Callable[[float], None]
+) -> str:
+    """Fetch what was meant; return its digest. Where what was joined is something else, it is begun anew once."""
+    digest, joined = _whole(wanted, partial, settings, hears, pause)
+    if joined and wanted.sha256 not in {"", digest}:  # whatever the server says of its version
+        _drop(partial)
+        digest, _ = _whole(wanted, partial, settings, hears, pause)
+    if wanted.sha256 not in {"", digest}:
+        _drop(partial)
+        raise SourceError(
+            f"{wanted.url} is not what was meant", got=f"sha256 {digest}", wanted=wanted.sha256,
+            hint="correct sha256, or find out who changed it",
+        )
     return digest
 
 
