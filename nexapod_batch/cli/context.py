@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXIT", "exit_code", "has_database", "home_that_is_not_there",
     "json_option", "looking", "mebibytes", "paths", "reading", "require_tuf", "results_folder", "seconds",
-    "tell_of_unread_reports", "writing",
+    "staging_of", "tell_of_unread_reports", "writing",
 ]  # fmt: skip
 
 #: What a job's state makes of the exit code; the worst of several jobs counts, in this order.
@@ -98,6 +98,22 @@ def tell_of_unread_reports(store: Store) -> None:
         named = " ".join(map(str, jobs)) if len(jobs) < _FEW else "all"
         how = f"nexapod-batch wait {named}, or nexapod-batch reconcile"
         note(f"reports of {', '.join(nodes)} wait to be taken in: {how}")
+
+
+def staging_of(job: int) -> list[dict[str, Any]]:
+    """Return what of a job's inputs is being sent now; nothing is imported where nothing is."""
+    folder = f"{home.home_folder(os.environ)}/staging"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    if not names:
+        return []
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.placement import on_the_way
+
+    return on_the_way.staging_of(Path(folder), job)
 
 
 def results_folder(job: int) -> str:

@@ -82,7 +82,10 @@ _DELIVERY: dict[str, Shape] = {
     "to": str, "state": str, "place": str, "sha256": str, "tries": int, "next": _TEXT_OR_NONE, "reason": str,
 }  # fmt: skip
 _SHOWN: dict[str, Shape] = {
-    "job": {**_JOB, "digest": str, "folder": str, "results": str, "foreign": bool, "delivery?": _DELIVERY},
+    "job": {
+        **_JOB, "digest": str, "folder": str, "results": str, "foreign": bool, "delivery?": _DELIVERY,
+        "staging?": [{"node": str, "files": int, "size": int, "sent": int, "since": int}],
+    },
     "tasks": [_TASK], "more": bool,
 }  # fmt: skip
 _ENDED = {

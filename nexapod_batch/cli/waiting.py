@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch.cli.context import exit_code, seconds
+from nexapod_batch.cli.rendering.progress import PlainLines, progress
 from nexapod_batch.cli.rendering.render import note, note_new
 from nexapod_batch.cli.rendering.terminal import LogPrinter
 from nexapod_batch.coordinator.commands import reconcile, waiting
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
+    from nexapod_batch.images.cache import Progress
     from nexapod_batch.model.reason import Reason
 
 __all__ = ["parse_wait", "place_now", "wait_for"]
@@ -81,6 +83,7 @@ def _driven(
     """Drive the jobs and show how far they are; say whether they ended in time."""
     # A bar on the terminal that the task's output goes to would stand in its way.
     with _progress(shown=sys.stderr.isatty() and not (follow and sys.stdout.isatty())) as show:
+        c.hears = show.hears
         watch = _follower(c, jobs[0]) if follow and jobs else _nothing
         waits = _waits(c, jobs)
         faults: list[str] = []
@@ -114,6 +117,13 @@ def place_now(c: Coordinator, jobs: list[int], already_told: Sequence[str] = ())
     The jobs are stored: a pass that cannot run must not make a script submit again.
     """
     heard = list(already_told)
+    with progress() as shown:
+        c.hears = shown
+        _place(c, jobs, heard)
+    c.hears = None
+
+
+def _place(c: Coordinator, jobs: list[int], heard: list[str]) -> None:
     try:
         for _ in range(_PASSES):
             found = reconcile.reconcile(c, max_seconds=DISPATCH_S)
@@ -180,6 +190,7 @@ class _Progress(Protocol):
     """What hears how far a wait is."""
 
     is_bar: bool
+    hears: Progress  # how far inputs are that are sent
 
     def __call__(self, counts: Document, lines: Sequence[str]) -> None:
         """Show counts of tasks by state, and what stands in the way."""
@@ -196,6 +207,7 @@ class _Lines:
         self._said: set[str] = set()
         self._begun = time.monotonic()
         self._counted = False
+        self.hears: Progress = PlainLines()
 
     def __call__(self, counts: Document, lines: Sequence[str]) -> None:
         """Say what is new."""

@@ -61,6 +61,11 @@ class Paths(NamedTuple):
         return self.home / "inputs"
 
     @property
+    def staging(self) -> Path:
+        """Folder of notices of inputs that are on their way."""
+        return self.home / "staging"
+
+    @property
     def digests(self) -> Path:
         """Folder of what is remembered of files that were inputs; it can be removed at any time."""
         return self.home / "digests"

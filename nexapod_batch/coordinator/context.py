@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.config.site.site_tables import SiteTables
     from nexapod_batch.config.site.sites import SiteFault
+    from nexapod_batch.images.cache import Progress
     from nexapod_batch.model.hardware import Offer
     from nexapod_batch.model.job import Input, Job
     from nexapod_batch.model.node import Node
@@ -72,6 +73,7 @@ class Coordinator(Struct, kw_only=True):
     node_signers: dict[str, Signer] = field(default_factory=dict)  # by key id, as far as they were needed
     wanted_inputs: dict[str, tuple[Node, Input]] = field(default_factory=dict)  # to be fetched for a node, by digest
     unfetched: dict[str, tuple[int, NexapodError]] = field(default_factory=dict)  # when that failed, in ms, and why
+    hears: Progress | None = None  # how far inputs are that are sent; None: nobody is there
     _backends: dict[str, Backend] = field(default_factory=dict)
     _complete: set[str] = field(default_factory=set)  # sites whose Python packages are all here
     _jobs: dict[int, Job] = field(default_factory=dict)

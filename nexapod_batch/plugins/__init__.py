@@ -13,6 +13,7 @@ from nexapod_batch.plugins.backend_nouns import (
     Mark,
     NodeContext,
     Probing,
+    Sending,
 )
 from nexapod_batch.runtimes import Device, Execution, Fact, Runtime, RuntimeSettings, Wrapped
 
@@ -35,6 +36,7 @@ __all__ = [
     "Probing",
     "Runtime",
     "RuntimeSettings",
+    "Sending",
     "Wrapped",
     "load",
     "methods",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOPELESS", "BackendState", "Finding", "Launch", "LaunchStatus", "Mark", "NodeContext", "Probing",
+    "Sending",
 ]  # fmt: skip
 
 #: What the reason of a launch says that was refused for good: nothing changes by itself.
@@ -37,6 +38,18 @@ class BackendState(StrEnum):
     CANCELED = "CANCELED"
 
 
+class Sending(Protocol):
+    """What hears how far inputs are that are sent to a node, for people."""
+
+    def begin(self, files: int, size: int) -> None:
+        """Hear how many files and bytes are to be sent; those that are there already are none of them."""
+        ...
+
+    def sent(self, size: int) -> None:
+        """Hear that so many bytes more were sent."""
+        ...
+
+
 class NodeContext(Struct, frozen=True, kw_only=True):
     """A node and where its files lie on this side."""
 
@@ -48,6 +61,7 @@ class NodeContext(Struct, frozen=True, kw_only=True):
     remote_work: PurePath
     site: Site | None = None  # None: this machine
     on: Site | None = None  # another site, whose scheduler starts what this one needs
+    sending: Sending | None = None  # hears how far `stage` is; None: nobody is there
 
     @property
     def its_site(self) -> Site:

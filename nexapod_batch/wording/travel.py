@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["travel"]
+__all__ = ["on_the_way", "travel"]
 
 
 def travel(node: str, *, files: int, size: int, files_to_send: int, size_to_send: int) -> str:
@@ -13,6 +13,12 @@ def travel(node: str, *, files: int, size: int, files_to_send: int, size_to_send
     if files_to_send == files:
         return f"{whole}, all to be sent to {node}"
     return f"{whole}: {files_to_send:,} files, {_size(size_to_send)}, to be sent to {node}, the rest is there"
+
+
+def on_the_way(node: str, *, files: int, size: int, sent: int) -> str:
+    """Return how much of what is sent to a node is there; sizes in bytes."""
+    share = min(100, 100 * sent // size) if size else 0
+    return f"{share} % of {_size(size)} ({files:,} files) sent to {node}"
 
 
 def _size(count: int) -> str:

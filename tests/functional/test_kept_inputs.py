@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from homes import TRUE
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
 from nexapod_batch.coordinator.commands.resubmit import only
 from nexapod_batch.coordinator.commands.upkeep import retention
+from nexapod_batch.coordinator.placement.on_the_way import OnTheWay
 from nexapod_batch.files.known_digests import KnownDigests
 from nexapod_batch.model.job import Array, Job
 
@@ -158,3 +161,17 @@ def test_a_job_of_some_tasks_keeps_their_parameters(
     job = only(Job(name="a", command=("true",), array=array), indexes)
     assert list(job.task_indexes()) == tasks
     assert [dict(job.parameters(index)) for index in tasks] == parameters
+
+
+def test_show_tells_what_is_on_its_way(home: Home) -> None:
+    """Apart from the states of tasks, for people and programs; and nothing when it is there."""
+    assert home.submit(TRUE + "[schedule]\nhold = true\n").code == 0
+    way = OnTheWay(home.path / "staging/1.json", "far", 1, None)
+    way.begin(400, 1000)
+    way.sent(400)
+    way.end()
+    assert "staging:" not in home.call("show", "1").out
+    way.begin(400, 1000)
+    assert "  staging:   0 % of 0.977 KiB (400 files) sent to far\n" in home.call("show", "1").out
+    (told,) = json.loads(home.call("show", "1", "--json").out)["job"]["staging"]
+    assert {**told, "since": 0} == {"node": "far", "files": 400, "size": 1000, "sent": 0, "since": 0}

@@ -69,6 +69,38 @@ def test_files_arrive_under_their_digest(transport: SshTransport, tmp_path: Path
     assert {name for name in files if after[name] == before[name]} >= files.keys() - {removed, shortened}
 
 
+class Hears:
+    """Keeps what it hears of a sending."""
+
+    def __init__(self) -> None:
+        """Hear nothing yet."""
+        self.begun: list[tuple[int, int]] = []
+        self.sizes: list[int] = []
+
+    def begin(self, files: int, size: int) -> None:
+        """Hear what is to be sent."""
+        self.begun.append((files, size))
+
+    def sent(self, size: int) -> None:
+        """Hear of a part."""
+        self.sizes.append(size)
+
+
+@pytest.mark.parametrize("number", [5, 300])
+def test_it_is_heard_how_far_they_are(transport: SshTransport, tmp_path: Path, number: int) -> None:
+    """What is to be sent, without what is there; then of every part; files have a head of 40 bytes in a stream."""
+    files, there = kept(tmp_path / "here", number), tmp_path / "there"
+    there.mkdir()
+    first, again = Hears(), Hears()
+    transport.put_by_digest(str(there), files, interpreter.start_words, first)
+    size = sum(path.stat().st_size for path in files.values())
+    assert first.begun == [(len(files), size)]
+    assert size <= sum(first.sizes) <= size + 40 * len(files)
+    assert len(first.sizes) > 1
+    transport.put_by_digest(str(there), files, interpreter.start_words, again)
+    assert (again.begun, again.sizes) == ([(0, 0)], [])
+
+
 def test_what_came_before_a_cut_is_not_sent_again(transport: SshTransport, server: Sshd, tmp_path: Path) -> None:
     """The connection is cut while a stream is under way; the next one brings the rest."""
     files, there = kept(tmp_path / "here", 300), tmp_path / "there"

@@ -22,6 +22,8 @@ from nexapod_batch.files.own import base_of, own_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from nexapod_batch.plugins import Sending
+
 __all__ = ["Done", "LocalTransport", "Transport", "environment"]
 
 #: Which cluster is meant and who asks, and where a site's own module system lies: what a script needs to load modules.
@@ -94,11 +96,14 @@ class Transport(Protocol):
         """Copy a file there, in place as a whole."""
         ...
 
-    def put_by_digest(self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]]) -> None:
+    def put_by_digest(
+        self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]],
+        sending: Sending | None = None,
+    ) -> None:  # fmt: skip
         """Copy files into a folder under their SHA-256, those that it has not got.
 
         `python` returns the words that start an interpreter there which has this package; it is asked when one is of
-        use, and sees to it that it is there.
+        use, and sees to it that it is there. `sending` hears how far that is.
         """
         ...
 
@@ -212,12 +217,21 @@ class LocalTransport:
             shutil.copyfileobj(reader, writer, 1 << 20)
         os.replace(partial, path)
 
-    def put_by_digest(self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]]) -> None:  # noqa: ARG002 - this interpreter is one
+    def put_by_digest(
+        self, folder: str, sources: Mapping[str, Path],
+        python: Callable[[], Sequence[str]],  # noqa: ARG002 - this interpreter is one
+        sending: Sending | None = None,
+    ) -> None:  # fmt: skip
         """Copy files."""
         there = self.sizes(folder)
-        for digest, path in sources.items():
-            if there.get(digest) != path.stat().st_size:
-                self.put(path, f"{folder}/{digest}")
+        sizes = {digest: path.stat().st_size for digest, path in sources.items()}
+        absent = [digest for digest, size in sizes.items() if there.get(digest) != size]
+        if sending is not None:
+            sending.begin(len(absent), sum(sizes[digest] for digest in absent))
+        for digest in absent:
+            self.put(sources[digest], f"{folder}/{digest}")
+            if sending is not None:
+                sending.sent(sizes[digest])
 
     def get(self, path: str, target: Path) -> None:
         """Do nothing: it lies where it is read."""

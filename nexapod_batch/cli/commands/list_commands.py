@@ -12,6 +12,7 @@ from nexapod_batch.cli.context import (
     json_option,
     reading,
     results_folder,
+    staging_of,
     tell_of_unread_reports,
 )
 from nexapod_batch.cli.rendering import renderers
@@ -149,6 +150,8 @@ def _shown(store: Store, target: selectors.Target, span: str | None) -> Document
         limit = min(last - first + 1, 1_000_000)
     document = views.tasks(store, target.job, first, last, limit=limit)
     document["job"]["results"] = results_folder(target.job)
+    if staging := staging_of(target.job):
+        document["job"]["staging"] = staging
     document["each"] = target.task is not None or span is not None
     return document
 

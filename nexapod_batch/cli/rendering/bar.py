@@ -16,11 +16,39 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-__all__ = ["WaitingBar", "waiting_bar"]
+    from nexapod_batch.images.cache import Progress as Hearing
+
+__all__ = ["Sending", "WaitingBar", "waiting_bar"]
 
 #: Lines under the bar: more would push it off a small screen.
 _LINES = 6
 _ENDED = ("accepted", "failed", "inconclusive", "cancelled")
+
+
+class Sending:
+    """How far inputs are that are being sent: a line for as long as they are."""
+
+    def __init__(self) -> None:
+        """Begin with nothing on the way."""
+        self._what, self._size, self._sent = "", 0, 0
+
+    @property
+    def text(self) -> str:
+        """The line; "" where nothing is on the way."""
+        if self._sent >= self._size:
+            return ""
+        return f"{self._what}: {100 * self._sent // self._size} %"
+
+    def start(self, what: str, total: int | None) -> None:
+        """Hear what begins to be sent, and how many bytes that is."""
+        self._what, self._size, self._sent = clean(what), total or 0, 0
+
+    def advance(self, count: int) -> None:
+        """Hear that so many bytes more were sent."""
+        self._sent += count
+
+    def say(self, text: str) -> None:
+        """Hear nothing: what is sent has nothing else to say."""
 
 
 class WaitingBar(Progress):
@@ -31,6 +59,8 @@ class WaitingBar(Progress):
     def __init__(self) -> None:
         """Make it; nothing is drawn before it is started."""
         self._lines: list[str] = []
+        self._sending = Sending()
+        self.hears: Hearing = self._sending
         super().__init__(
             TextColumn("waiting"),
             BarColumn(bar_width=20),
@@ -45,6 +75,8 @@ class WaitingBar(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the bar and the lines under it, each cut to the width of the terminal."""
         yield self.make_tasks_table(self.tasks)
+        if self._sending.text:
+            yield Text(f"  {self._sending.text}", no_wrap=True, overflow="ellipsis")
         for line in self._lines[:_LINES]:
             yield Text(f"  {clean(line)}", no_wrap=True, overflow="ellipsis")
         if len(self._lines) > _LINES:

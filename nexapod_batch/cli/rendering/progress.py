@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from nexapod_batch.images.cache import Progress
 
-__all__ = ["counted", "progress"]
+__all__ = ["PlainLines", "counted", "progress"]
 
 #: What is over in a moment needs no bar.
 _LONG = 1_000
 
 
-class _Lines:
+class PlainLines:
     """One line for each thing that begins."""
 
     def start(self, what: str, total: int | None) -> None:
@@ -77,7 +77,7 @@ class _Bar:
 def progress() -> Iterator[Progress]:
     """Yield what a pull tells of itself."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield PlainLines()
         return
     bar = _Bar()
     try:

@@ -117,6 +117,11 @@ def _terms(job: Document) -> Iterator[str]:
     for dependency in job["depends_on"]:
         yield f"  after:     job {dependency['job']} {dependency['when']}"
     yield from _delivery(job.get("delivery"))
+    if job.get("staging"):
+        from nexapod_batch.wording.travel import on_the_way
+
+        for way in job["staging"]:
+            yield f"  staging:   {on_the_way(way['node'], files=way['files'], size=way['size'], sent=way['sent'])}"
 
 
 def _delivery(delivery: Document | None) -> Iterator[str]:

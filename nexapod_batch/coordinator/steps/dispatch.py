@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
 from nexapod_batch.coordinator.placement.node_fetch import fetched_by
+from nexapod_batch.coordinator.placement.on_the_way import sending
 from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.coordinator.placement.task_files import digests_of_launch, kept_files
 from nexapod_batch.coordinator.steps import following_jobs, restored_database
@@ -299,7 +300,8 @@ def _ready(
         check_key(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         backend, context = c.backend(node), c.context(node)
-        staged = {**backend.stage(context, inputs), **there}
+        with sending(c, node, job_id) as way:
+            staged = {**backend.stage(replace(context, sending=way), inputs), **there}
         return Ready(staged, backend.launch_size(context, job, len(tasks)))
     except (NexapodError, OSError) as error:
         faults.of_node(Code.STAGE_FAULT, node, error)

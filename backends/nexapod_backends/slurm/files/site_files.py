@@ -42,7 +42,7 @@ def stage(
     folder = f"{context.remote_spool}/inputs"
     with site_folders.usable(context):
         files.make([folder])
-        files.put_by_digest(folder, inputs, python)  # the runner checks the digest again
+        files.put_by_digest(folder, inputs, python, context.sending)  # the runner checks the digest again
     return {digest: f"{folder}/{digest}" for digest in inputs}
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_backends.slurm.transport import Done
+    from nexapod_batch.plugins import Sending
 
-__all__ = ["Way", "put"]
+__all__ = ["Way", "heard", "put"]
 
 #: From so many files on, what is there is asked of a program, and small ones travel together.
 _MANY = 32
@@ -46,14 +47,15 @@ class Way(Protocol):
         """Put many small files in place."""
         ...
 
-    def put(self, source: Path, path: str) -> None:
+    def put(self, source: Path, path: str, sending: Sending) -> None:
         """Copy a file there."""
         ...
 
 
 def put(
-    transport: Way, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]]
-) -> None:
+    transport: Way, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]],
+    sending: Sending | None = None,
+) -> None:  # fmt: skip
     """Copy files into a folder under their digest, those that it has not got.
 
     Args:
@@ -61,6 +63,7 @@ def put(
         folder: One that is there.
         sources: SHA-256 of each file, and where it lies here.
         python: Returns the words that start an interpreter there which has this package.
+        sending: Hears how far that is.
 
     Raises:
         OSError: A file cannot be written there, or read here.
@@ -75,15 +78,37 @@ def put(
     if left is None:  # few files, or nothing there that could tell
         start = ()
         left = _absent_by_name(transport, folder, sources)
-    small = {digest: path for digest, path in left.items() if os.stat(path).st_size <= packed.SMALL}
+    sizes = {digest: os.stat(path).st_size for digest, path in left.items()}
+    hears = sending or _Nobody()
+    hears.begin(len(sizes), sum(sizes.values()))
+    small = {digest: path for digest, path in left.items() if sizes[digest] <= packed.SMALL}
     for part in _parts(small):
         if start and len(small) >= _MANY:
-            done = transport.pour([*_program(start), packed.UNPACK, folder], packed.pack(part), timeout_s=_STREAM_S)
+            argv = [*_program(start), packed.UNPACK, folder]
+            done = transport.pour(argv, heard(packed.pack(part), hears), timeout_s=_STREAM_S)
             _check(done)
         else:
             transport.write_all(_contents(folder, part))
+            hears.sent(sum(sizes[digest] for digest in part))
     for digest in left.keys() - small.keys():
-        transport.put(left[digest], f"{folder}/{digest}")
+        transport.put(left[digest], f"{folder}/{digest}", hears)
+
+
+class _Nobody:
+    """Whom nobody listens to."""
+
+    def begin(self, files: int, size: int) -> None:
+        """Hear nothing."""
+
+    def sent(self, size: int) -> None:
+        """Hear nothing."""
+
+
+def heard(pieces: Iterable[bytes], sending: Sending) -> Iterator[bytes]:
+    """Yield pieces of a stream; each that was taken is heard of."""
+    for piece in pieces:
+        yield piece
+        sending.sent(len(piece))
 
 
 def _program(start: Sequence[str]) -> list[str]:

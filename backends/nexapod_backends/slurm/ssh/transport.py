@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.model.site import Site, Ssh
+    from nexapod_batch.plugins import Sending
 
 __all__ = ["SshTransport"]
 
@@ -152,19 +153,23 @@ class SshTransport:
             else:
                 return
 
-    def put(self, source: Path, path: str) -> None:
-        """Copy a file there."""
+    def put(self, source: Path, path: str, sending: Sending | None = None) -> None:
+        """Copy a file there; of what goes there twice it is heard twice."""
 
         def copy(files: Files) -> None:
             with source.open("rb", buffering=0) as stream:
                 size = os.fstat(stream.fileno()).st_size
-                files.write(path, iter(lambda: stream.read(_BLOCK), b""), size)
+                blocks = iter(lambda: stream.read(_BLOCK), b"")
+                files.write(path, packed_files.heard(blocks, sending) if sending else blocks, size)
 
         self._through(copy)
 
-    def put_by_digest(self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]]) -> None:
+    def put_by_digest(
+        self, folder: str, sources: Mapping[str, Path], python: Callable[[], Sequence[str]],
+        sending: Sending | None = None,
+    ) -> None:  # fmt: skip
         """Copy files under their digest, many small ones in one stream."""
-        packed_files.put(self, folder, sources, python)
+        packed_files.put(self, folder, sources, python, sending)
 
     def get(self, path: str, target: Path) -> None:
         """Copy a file here, going on where an earlier attempt ended."""
