@@ -35,7 +35,6 @@ class Chaos(ThreadingHTTPServer):
         self._random, self._lock = random.Random(seed), threading.Lock()  # noqa: S311 - to be the same each time
         self.rule: Callable[[bytes], str] = lambda _: ""  # what happens to a request with such a body, first of all
         self.met: dict[str, int] = {}
-        self.met_in_all: dict[str, int] = {}  # by every seed
 
     @property
     def url(self) -> str:
@@ -53,8 +52,7 @@ class Chaos(ThreadingHTTPServer):
             return ruled
         with self._lock:
             kind = self._random.choice(_KINDS) if self.wild and self._random.random() < 0.3 else ""
-            for met in (self.met, self.met_in_all):
-                met[kind] = met.get(kind, 0) + 1
+            self.met[kind] = self.met.get(kind, 0) + 1
             return kind
 
     def handle_error(self, request: object, client_address: object) -> None:
