@@ -456,7 +456,7 @@ class Summary:
         }  # fmt: skip
 
 
-def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signals call it
+def stop(number: int, frame: FrameType | None) -> None:
     """Stop everything, once: what was started is ended on the way out, whatever signals come meanwhile."""
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)

@@ -17,8 +17,10 @@ from nexapod_batch.files import atomic, careful
 from nexapod_batch.requirements import absent
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nexapod_batch.agent.client import Client
-    from nexapod_batch.agent.home import AgentHome, AgentSettings
+    from nexapod_batch.agent.home import AgentHome
     from nexapod_batch.ledger.roster import Roster
 
 __all__ = ["follow", "servers_of"]
@@ -27,19 +29,22 @@ _MAX = 1 << 20
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
-def servers_of(home: AgentHome, settings: AgentSettings) -> list[Server]:
-    """Return the servers that the kept roster names; none where there is none, or the package `tuf` is missing."""
-    file, coordinator_key = home.roster_file, bytes.fromhex(settings.coordinator_key)
+def servers_of(home: AgentHome, known: Collection[bytes]) -> list[Server]:
+    """Return the servers that the kept roster names; none where there is none, or the package `tuf` is missing.
+
+    `known` are the keys that the coordinator has and had.
+    """
+    file = home.roster_file
     if not file.exists() or absent(["tuf"]):
         return []
     from nexapod_batch.ledger import roster as rosters  # noqa: PLC0415 - it needs the package `tuf`
 
     found = rosters.opened(careful.read(file, _MAX))
-    _check_named(found, coordinator_key)
+    _check_named(found, known)
     return [Server(*text.split("#", 1)) for text in found.anchors.servers]
 
 
-def follow(home: AgentHome, settings: AgentSettings, client: Client) -> bool:
+def follow(home: AgentHome, known: Collection[bytes], client: Client) -> bool:
     """Ask a coordinator for newer rosters, check them, and keep the newest; say whether there was one.
 
     Raises:
@@ -51,7 +56,7 @@ def follow(home: AgentHome, settings: AgentSettings, client: Client) -> bool:
         return False
     from nexapod_batch.ledger import roster as rosters  # noqa: PLC0415 - it needs the package `tuf`
 
-    file, coordinator_key = home.roster_file, bytes.fromhex(settings.coordinator_key)
+    file = home.roster_file
     previous = careful.read(file, _MAX) if file.exists() else None
     newer: list[bytes] = []
     version = 0 if previous is None else rosters.opened(previous).version
@@ -60,7 +65,7 @@ def follow(home: AgentHome, settings: AgentSettings, client: Client) -> bool:
         version = rosters.opened(data).version
     for number, data in enumerate(newer, 1):
         now = datetime.fromtimestamp(time.time(), UTC) if number == len(newer) else _LONG_AGO
-        _check_named(rosters.checked(data, previous, now), coordinator_key)
+        _check_named(rosters.checked(data, previous, now), known)
         previous = data
     if newer:
         atomic.write(file, newer[-1], mode=0o600)
@@ -77,9 +82,9 @@ def _asked(client: Client, after: int) -> bytes:
     return reply.body[: _MAX + 1]
 
 
-def _check_named(found: Roster, coordinator_key: bytes) -> None:
-    """Raise VerificationError unless a roster names the coordinator that was joined."""
+def _check_named(found: Roster, known: Collection[bytes]) -> None:
+    """Raise VerificationError unless a roster names the coordinator that was joined, by a key that it has or had."""
     from nexapod_batch.ledger.note import parse_key  # noqa: PLC0415
 
-    if all(parse_key(text).public != coordinator_key for text in found.anchors.coordinators):
+    if all(parse_key(text).public not in known for text in found.anchors.coordinators):
         raise VerificationError("the roster does not name the coordinator that this node joined")

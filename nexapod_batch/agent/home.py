@@ -7,6 +7,7 @@
 | `spool/`, `work/`, `inputs/` | as of any node: bundles, claims, reports; work folders; inputs by digest |
 | `fetched/` | inputs that it fetched by itself, by digest |
 | `later.json` | launches to forget as soon as they are over |
+| `keys.json` | the keys that took the place of the coordinator's |
 | `leader.json` | which coordinator it follows, in which epoch |
 | `roster.json` | which servers may be its coordinator |
 | `witness.json` | the newest head of the coordinator's ledger that it has seen |
@@ -45,7 +46,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     name: str
     url: str  # https://HOST:PORT, or http:// on this very machine
     pin: str  # SHA256:... of the server's public key; "" where certificate authorities are trusted
-    coordinator_key: str  # hex: the only key whose bundles are accepted
+    coordinator_key: str  # hex: the key that it joined with; only that, and what it led to, is believed
     owner: str
     tier: str
     cpus: int
@@ -68,7 +69,7 @@ class AgentHome:
         self.spool, self.work, self.inputs = folder / "spool", folder / "work", folder / "inputs"
         self.key_file, self.settings_file = folder / "key", folder / "agent.json"
         self.leader_file, self.roster_file = folder / "leader.json", folder / "roster.json"
-        self.witness_file = folder / "witness.json"
+        self.witness_file, self.keys_file = folder / "witness.json", folder / "keys.json"
         self.fetched = folder / "fetched"
         self._lock = -1
 
@@ -96,7 +97,7 @@ class AgentHome:
 
     def forget_coordinator(self) -> None:
         """Forget whom the node followed: it joins another coordinator."""
-        for path in (self.leader_file, self.roster_file, self.witness_file):
+        for path in (self.leader_file, self.roster_file, self.witness_file, self.keys_file):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "held", ignore_errors=True)
 

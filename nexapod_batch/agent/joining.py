@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import socket
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import DecodeError
 from msgspec import json as msgjson
 
 from nexapod_batch.agent.client import Client, RefusedError, check_url
+from nexapod_batch.agent.coordinator_keys import CoordinatorKeys
 from nexapod_batch.agent.home import AgentHome, AgentSettings
 from nexapod_batch.agent.worker import AgentWorker
 from nexapod_batch.errors import UnreachableError, UsageError, VerificationError
@@ -93,7 +95,7 @@ def join(
         cpus=cpus, mem_mib=mem_mib, gpus=offer.gpus, gpu_slots=wish.gpu_slots, code=joined.code,
         fetch=wish.fetch.where, fetch_proxy=wish.fetch.proxy, fetch_cache_mib=wish.fetch.cache_mib,
     )  # fmt: skip
-    if home.settings_file.exists() and home.settings().coordinator_key != joined.coordinator_key:
+    if home.settings_file.exists() and not _is_known(home, joined, Client(url, pin, signer)):
         home.forget_coordinator()
     home.keep(settings)
     AgentWorker(home, settings, signer, offer)  # writes what its owner can change from now on
@@ -116,6 +118,16 @@ def _home(folder: Path, name: str | None) -> AgentHome:
     if not _NAME.fullmatch(name):
         raise UsageError("not a node name", got=repr(name), wanted="letters, digits, _ and -, at most 63")
     return AgentHome(folder / name)
+
+
+def _is_known(home: AgentHome, joined: Joined, client: Client) -> bool:
+    """Say whether it is the coordinator that the node joined before, by whatever key it goes now."""
+    public = bytes.fromhex(joined.coordinator_key)
+    before = CoordinatorKeys(home.keys_file, bytes.fromhex(home.settings().coordinator_key))
+    if public not in before.trusted.ever:
+        with suppress(VerificationError), closing(client):
+            before.follow(client.ask, lambda _: None)
+    return public in before.trusted.ever
 
 
 def _known(folder: Path, short: str) -> list[str]:

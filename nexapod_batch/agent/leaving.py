@@ -10,6 +10,7 @@ from msgspec import json as msgjson
 
 from nexapod_batch.agent import following
 from nexapod_batch.agent.client import Client
+from nexapod_batch.agent.coordinator_keys import CoordinatorKeys
 from nexapod_batch.agent.leader import Leader, Server
 from nexapod_batch.agent.outgoing import Outgoing
 from nexapod_batch.agent.worker import AgentWorker
@@ -37,7 +38,9 @@ def leave(home: AgentHome, *, force: bool = False) -> bool:
         raise TryAgainError(
             "the worker of the node runs", hint="wait until it has ended, a minute after its last command; or --force"
         )
-    leader = Leader(home.leader_file, [Server(settings.url, settings.pin), *following.servers_of(home, settings)])
+    keys = CoordinatorKeys(home.keys_file, bytes.fromhex(settings.coordinator_key))
+    others = following.servers_of(home, keys.trusted.ever)
+    leader = Leader(home.leader_file, [Server(settings.url, settings.pin), *others])
     client = Client(*leader.current(), signer)
     told = True
     try:

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -95,7 +96,7 @@ class Agent:
     def __init__(self, home: AgentHome, settings: AgentSettings, signer: Signer, worker: AgentWorker) -> None:
         """Start nothing yet."""
         self._home, self._settings, self._signer, self._worker = home, settings, signer, worker
-        self._stop = threading.Event()
+        self._stop, self._keys = threading.Event(), worker.coordinator_keys
         self._wanted: queue.Queue[tuple[str, Wanted]] = queue.Queue(1000)
         self._sending: set[str] = set()  # messages whose files are on their way, or wait for that
         self._outgoing = Outgoing(worker)
@@ -103,8 +104,7 @@ class Agent:
         self._unheard: dict[str, str] = {}  # launches taken -> signature, until their acknowledgement was answered
         self._holds_told = False  # whether the coordinator was told of the launches of before this start
         self._roster_due = 0.0  # when it is asked for next
-        public = bytes.fromhex(settings.coordinator_key)
-        self._witness = Witness(home.witness_file, public, settings.name, signer)
+        self._witness = Witness(home.witness_file, lambda: self._keys.trusted.current, settings.name, signer)
         self._paused = ""
         self.state = State(begun_at=time.time(), ledger=self._witness.seen)
 
@@ -196,7 +196,7 @@ class Agent:
 
     def _servers(self) -> list[Server]:
         """Return the servers that may lead: those of the roster, or the one that was joined."""
-        named = following.servers_of(self._home, self._settings)
+        named = following.servers_of(self._home, self._keys.trusted.ever)
         return named or [Server(self._settings.url, self._settings.pin)]
 
     def _follow_roster(self, client: Client) -> None:
@@ -206,7 +206,8 @@ class Agent:
         self._roster_due = time.monotonic() + _ROSTER_S
         client.aim(*self._leader.current())
         try:
-            if following.follow(self._home, self._settings, client):
+            self._worker.follow_keys(client)
+            if following.follow(self._home, self._keys.trusted.ever, client):
                 self._leader.may_be(self._servers())
         except VerificationError as error:
             self.state.trouble = _text(error)
@@ -217,7 +218,8 @@ class Agent:
             return False
         client.aim(*self._leader.current())
         try:
-            return self._witness.look(client.post, self._worker.retained.newest)
+            newer = partial(self._worker.follow_keys, client)
+            return self._witness.look(client.post, self._worker.retained.newest, newer)
         except UnreachableError:
             raise
         except NexapodError as error:  # it says no, for now
@@ -295,7 +297,7 @@ class Agent:
         if message.bundle is not None:
             if self._witness.trouble:
                 raise VerificationError(self._witness.trouble)
-            opened, signature = worker.check(message.bundle)
+            opened, signature = worker.check(message.bundle, partial(worker.follow_keys, client))
             for digest in worker.to_bring(opened):
                 transfer.download(client, self._home.inputs, digest)
             worker.retained.keep(message.bundle, opened, signature)

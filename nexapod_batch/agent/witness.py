@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.ledger.checkpoint import Head
+    from nexapod_batch.mesh.witnessing import Seen
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["Witness", "Witnessed", "entries", "read"]
@@ -65,8 +66,11 @@ def entries(seen: Witnessed) -> int:
 class Witness:
     """What one node has seen of its coordinator's ledger."""
 
-    def __init__(self, file: Path, public: bytes, name: str, signer: Signer) -> None:
-        """Go on from what was seen before, in a file; `public` is the coordinator's key, `name` that of the node."""
+    def __init__(self, file: Path, public: Callable[[], bytes], name: str, signer: Signer) -> None:
+        """Go on from what was seen before, in a file.
+
+        `public` returns the coordinator's key, as far as it is known; `name` is that of the node.
+        """
         self._file, self._public, self._name, self._signer = file, public, name, signer
         self.seen = read(self._file)
         self._last = -inf  # when the ledger was looked at
@@ -82,10 +86,11 @@ class Witness:
         """The time (seconds since 1970) until which all that the coordinator took in is covered by a signed head."""
         return self.seen.at
 
-    def look(self, post: Callable[[str, bytes], bytes], uncovered: float) -> bool:
+    def look(self, post: Callable[[str, bytes], bytes], uncovered: float, newer: Callable[[], None]) -> bool:
         """Look at the newest head where it is time; say whether the ledger turned out not to continue just now.
 
-        `uncovered` is when the coordinator last let go of a report, seconds since 1970; 0 where it never did.
+        `uncovered` is when the coordinator last let go of a report, seconds since 1970; 0 where it never did. `newer`
+        looks whether the coordinator has another key now, and is called where the known one did not sign the head.
 
         Raises:
             NexapodError: The coordinator cannot be asked now, or knows of no ledger.
@@ -101,7 +106,7 @@ class Witness:
         answer = self._asked(post, WitnessCall(size=size, epoch=self.seen.epoch))
         self._last = now
         try:
-            found = judged(answer, self._public, old, self.seen.epoch)
+            found = self._judged(answer, old, newer)
         except VerificationError as error:
             return self._disbelieve(f"the ledger of the coordinator is not believed: {' '.join(str(error).split())}")
         gap = found.gap or self.seen.gap
@@ -109,6 +114,17 @@ class Witness:
         cosigned = str(notes.cosigned(found.note, self._name, self._signer, int(asked_at)))
         self._asked(post, WitnessCall(size=found.head.size, epoch=answer.epoch, cosigned=cosigned))
         return False
+
+    def _judged(self, answer: WitnessAnswer, old: Head | None, newer: Callable[[], None]) -> Seen:
+        """Return the head that is shown, by the key that is known or by one that took its place; VerificationError."""
+        tried = self._public()
+        try:
+            return judged(answer, tried, old, self.seen.epoch)
+        except VerificationError:
+            newer()
+            if self._public() == tried:
+                raise
+        return judged(answer, self._public(), old, self.seen.epoch)
 
     def _asked(self, post: Callable[[str, bytes], bytes], call: WitnessCall) -> WitnessAnswer:
         """Return an answer; UnreachableError for what is none: something between may have spoken."""

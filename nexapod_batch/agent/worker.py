@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from msgspec import DecodeError
 from msgspec import json as msgjson
 
+from nexapod_batch.agent.coordinator_keys import CoordinatorKeys
 from nexapod_batch.agent.retained import Retained
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import atomic, careful
@@ -21,12 +22,13 @@ from nexapod_batch.model.job import Job, Tier
 from nexapod_batch.model.node import JOINED, LOCAL, Node
 from nexapod_batch.plugins import BackendState, Launch, NodeContext, load
 from nexapod_batch.spool import cancellations, layout, owner_settings
-from nexapod_batch.trust.keys import key_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from nexapod_batch.agent.client import Client
     from nexapod_batch.agent.home import AgentHome, AgentSettings
+    from nexapod_batch.mesh.key_chain import TrustedKeys
     from nexapod_batch.mesh.messages import Bundle
     from nexapod_batch.model import replica
     from nexapod_batch.model.hardware import Offer
@@ -64,24 +66,29 @@ class AgentWorker:
             remote_work=home.work,
         )  # fmt: skip
         self._backend: Backend = load("backend", LOCAL)
-        public = bytes.fromhex(settings.coordinator_key)
-        self._coordinators = {key_id(public): public}
+        self.coordinator_keys = CoordinatorKeys(home.keys_file, bytes.fromhex(settings.coordinator_key))
         self._later_file = home.folder / "later.json"
         self.retained = Retained(home.folder, home.spool)
-        self.fetched = "" if fetching is None else str(home.fetched)
-        told = self._told() if fetching is None else {**self._told(), "fetching": fetching}
-        self._backend.prepare(self._context, told)
+        self.fetched, self._fetching = "" if fetching is None else str(home.fetched), fetching
+        self._tell(self.coordinator_keys.trusted)
         owner_settings.reserve(home.spool)
 
-    def _told(self) -> dict[str, object]:
+    def _tell(self, coordinator: TrustedKeys) -> None:
+        """Write what the worker is told."""
+        told = self._told(coordinator.bundles)
+        if self._fetching is not None:
+            told["fetching"] = self._fetching
+        self._backend.prepare(self._context, told)
+
+    def _told(self, coordinators: Mapping[str, bytes]) -> dict[str, object]:
         """Return what the worker is told: its node, and whose bundles it takes."""
         settings, node = self.settings, self._context.node
         return {
             "schema": 1,
             "name": node.name,
             "keys": [node.key_id],
-            "coordinators": list(self._coordinators),
-            "coordinator_keys": {name: public.hex() for name, public in self._coordinators.items()},
+            "coordinators": list(coordinators),
+            "coordinator_keys": {name: public.hex() for name, public in coordinators.items()},
             "host": node.host,
             "cpus": node.cpus,
             "mem_mib": node.mem_mib,
@@ -95,16 +102,43 @@ class AgentWorker:
             "possession": True,
         }
 
-    def check(self, bundle: Bundle) -> tuple[replica.Bundle, str]:
+    def follow_keys(self, client: Client) -> None:
+        """Ask for the coordinator's keys, and tell the worker where they are others.
+
+        Raises:
+            VerificationError: The newest key that is known does not lead to what the coordinator shows.
+            TryAgainError: The coordinator refused, or is not there.
+
+        """
+        self.coordinator_keys.follow(client.ask, self._tell)
+
+    def check(self, bundle: Bundle, newer: Callable[[], None]) -> tuple[replica.Bundle, str]:
         """Return a bundle that came, and the node's signature for its key, in hex.
 
-        VerificationError where it is not from the coordinator that this node joined, or not for this node.
+        `newer` looks whether the coordinator has other keys now, and is called where no known one signed the bundle.
+
+        Raises:
+            VerificationError: It is not from the coordinator that this node joined, or not to be run here.
+
+        """
+        tried = self.coordinator_keys.trusted
+        try:
+            return self._checked(bundle)
+        except VerificationError:
+            newer()
+            if self.coordinator_keys.trusted == tried:
+                raise
+        return self._checked(bundle)
+
+    def _checked(self, bundle: Bundle) -> tuple[replica.Bundle, str]:
+        """Return what `check` does.
 
         Raises:
             VerificationError: It is not to be run here.
 
         """
-        opened = opened_bundle(bundle.envelope.encode(), self._coordinators, self._signer.key_id)
+        coordinators = self.coordinator_keys.trusted.bundles
+        opened = opened_bundle(bundle.envelope.encode(), coordinators, self._signer.key_id)
         if opened.launch != bundle.launch:
             raise VerificationError("the bundle is of another launch", got=opened.launch, wanted=bundle.launch)
         for digest, path in opened.input_paths.items():

@@ -99,14 +99,16 @@ class Coordinator(Struct, kw_only=True):
         """Return the name of its ledger."""
         return origin_of(self.identity)
 
-    def follow_key(self) -> None:
+    def follow_key(self, *, write: bool = True) -> None:
         """Sign by the key that is in force by now: another process may have put one in the place of the old one.
+
+        Without `write` its file is not put in its place where that was not done.
 
         Raises:
             KeyFileError: The key of the database is not there.
 
         """
-        self.signer = own_key.checked(self.store, self.signer, own_key.path_of(self.paths), write=True)
+        self.signer = own_key.checked(self.store, self.signer, own_key.path_of(self.paths), write=write)
 
     def retention(self) -> tuple[int, int]:
         """Return for how many milliseconds the work folders of accepted tasks stay, and those of others.

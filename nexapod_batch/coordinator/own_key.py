@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.operations import CoordinatorKeyRow
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["checked", "found", "holders", "keep", "make", "path_of", "public_at", "revoked_at", "trusted"]
+__all__ = [
+    "checked", "found", "holders", "keep", "make", "not_revoked", "path_of", "public_at", "revoked_at", "trusted",
+]  # fmt: skip
 
 
 def path_of(paths: Paths) -> Path:
@@ -116,6 +118,13 @@ def trusted(store: Store, signer: Signer) -> dict[str, bytes]:
         if row.public_key is not None and oldest is not None and oldest <= (row.until_ms or 0):
             good[row.key_id] = row.public_key
     return good
+
+
+def not_revoked(store: Store, signer: Signer) -> dict[str, bytes]:
+    """Return by id the keys whose word the coordinator knows as its own: the one in force, and earlier ones."""
+    rows = holders(store, signer)
+    earlier = {row.key_id: row.public_key for row in rows if row.public_key is not None and row.revoked is None}
+    return {**earlier, signer.key_id: signer.public}
 
 
 def holders(store: Store, signer: Signer) -> list[CoordinatorKeyRow]:

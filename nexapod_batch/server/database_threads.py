@@ -103,6 +103,7 @@ class DatabaseThreads:
         if room.coordinator is None:
             room.stack = ExitStack()
             room.coordinator = room.stack.enter_context(open_coordinator(self._paths, write=write))
+        room.coordinator.follow_key(write=write)
         return act(room.coordinator)
 
     def _shut(self) -> None:

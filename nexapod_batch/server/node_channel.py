@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.nodes import joining
 from nexapod_batch.mesh.mailbox import BELL, Mailbox
 from nexapod_batch.mesh.messages import FIRST_EPOCH
@@ -117,7 +118,7 @@ class NodeChannel:
 
     @property
     def coordinator(self) -> dict[str, bytes]:
-        """The key that signs bundles, by its id."""
+        """The keys that sign and signed bundles, by their ids."""
         return self._coordinator
 
     async def code_of(self, key_id: str) -> str:
@@ -206,7 +207,7 @@ def _version(box: Mailbox) -> int:
 
 def _keys(c: Coordinator) -> tuple[dict[str, Node], dict[str, bytes], int]:
     nodes = {node.key_id: node for node in c.nodes() if node.joined and not _is_revoked(c, node)}
-    return nodes, {c.signer.key_id: c.signer.public}, c.store.operations.epoch().number
+    return nodes, own_key.not_revoked(c.store, c.signer), c.store.operations.epoch().number
 
 
 def _is_revoked(c: Coordinator, node: Node) -> bool:

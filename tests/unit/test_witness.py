@@ -66,10 +66,14 @@ def entries(count: int, letter: str = "e") -> list[bytes]:
     return [f"{letter}{number}".encode() for number in range(count)]
 
 
+def no_other() -> None:
+    """Find that the coordinator has no other key."""
+
+
 def witness(folder: Path) -> Witness:
     """Return the witness of a node, as after a restart."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    return Witness(folder / "witness.json", COORDINATOR.public, "n1", NODE)
+    return Witness(folder / "witness.json", lambda: COORDINATOR.public, "n1", NODE)
 
 
 #: What a node that saw seven entries is shown next, and whether it believes that; a word of why not.
@@ -98,9 +102,9 @@ def test_what_follows_is_believed_or_not(tmp_path: Path, what: str) -> None:
     """Believed heads are signed for; of others the node keeps why, and the head that it saw before, also when restarted."""
     log, why = NEXT[what]
     node, first = witness(tmp_path), Log(entries(7))
-    assert node.look(first.post, 0.0) is False
+    assert node.look(first.post, 0.0, no_other) is False
     node.soon = True
-    assert node.look(log.post, 0.0) is bool(why)
+    assert node.look(log.post, 0.0, no_other) is bool(why)
     again = witness(tmp_path)
     assert (why in again.trouble, bool(again.trouble)) == (True, bool(why))
     assert [cosignature_of(text, "n1", NODE.public) for text in log.cosigned] == ([] if why else [log.head])
@@ -111,13 +115,13 @@ def test_what_follows_is_believed_or_not(tmp_path: Path, what: str) -> None:
 def test_a_ledger_that_continues_again_is_believed_again(tmp_path: Path, what: str) -> None:
     """It is told once that it does not, and goes on when the right one is there; a gap between epochs stays shown."""
     node = witness(tmp_path)
-    node.look(Log(entries(7)).post, 0.0)
+    node.look(Log(entries(7)).post, 0.0, no_other)
     told = []
     for _ in range(2):
         node.soon = True
-        told.append(node.look(NEXT[what][0].post, 0.0))
+        told.append(node.look(NEXT[what][0].post, 0.0, no_other))
     node.soon = True
-    node.look(Log(entries(9)).post, 0.0)
+    node.look(Log(entries(9)).post, 0.0, no_other)
     assert (told, node.trouble, node.seen.gap) == ([True, False], "", "")
 
 
@@ -126,7 +130,7 @@ def test_a_gap_between_epochs_is_shown(tmp_path: Path) -> None:
     node = witness(tmp_path)
     for log in (Log(entries(7)), Log([*entries(3), EPOCH_2], epoch=2), Log([*entries(3), EPOCH_2, b"x"], epoch=2)):
         node.soon = True
-        node.look(log.post, 0.0)
+        node.look(log.post, 0.0, no_other)
     assert node.seen.gap.startswith("epoch 2 began from an older copy: the ledger is shorter than it was: got 4 entries")
     assert (node.trouble, node.seen.epoch) == ("", 2)
 
@@ -141,20 +145,20 @@ def test_who_is_killed_before_it_signs_signs_for_the_same_past(tmp_path: Path) -
         return log.post(path, body)
 
     with pytest.raises(UnreachableError):
-        witness(tmp_path).look(cut, 0.0)
+        witness(tmp_path).look(cut, 0.0, no_other)
     fork, again = Log(entries(8, "x")), witness(tmp_path)
-    assert again.look(fork.post, 0.0) is True
+    assert again.look(fork.post, 0.0, no_other) is True
     assert (fork.cosigned, "rewritten" in again.trouble) == ([], True)
 
 
 def test_reports_are_covered_by_what_is_asked_for_later(tmp_path: Path) -> None:
     """What was let go before a head was asked for; one that is not believed covers nothing."""
     node = witness(tmp_path)
-    node.look(Log(entries(7)).post, 0.0)
+    node.look(Log(entries(7)).post, 0.0, no_other)
     covered = node.covered_until
     assert covered > 0
     node.soon = True
-    node.look(Log(entries(3)).post, covered + 1)
+    node.look(Log(entries(3)).post, covered + 1, no_other)
     assert node.covered_until == covered
 
 
@@ -162,10 +166,10 @@ def test_reports_are_covered_by_what_is_asked_for_later(tmp_path: Path) -> None:
 def test_answers_of_something_between_say_nothing(tmp_path: Path, answer: bytes) -> None:
     """A proxy's page is no fork."""
     node = witness(tmp_path)
-    node.look(Log(entries(7)).post, 0.0)
+    node.look(Log(entries(7)).post, 0.0, no_other)
     node.soon = True
     with pytest.raises(UnreachableError):
-        node.look(lambda _path, _body: answer, 0.0)
+        node.look(lambda _path, _body: answer, 0.0, no_other)
     assert node.trouble == ""
 
 
@@ -177,8 +181,8 @@ def test_answers_of_something_between_say_nothing(tmp_path: Path, answer: bytes)
 def test_answers_that_are_no_head(tmp_path: Path, answer: bytes) -> None:
     """Whatever comes, the node keeps what it has seen, and why it does not go on."""
     node = witness(tmp_path)
-    node.look(Log(entries(7)).post, 0.0)
+    node.look(Log(entries(7)).post, 0.0, no_other)
     seen = node.seen.note
     node.soon = True
-    assert node.look(lambda _path, _body: answer, 0.0) is True
+    assert node.look(lambda _path, _body: answer, 0.0, no_other) is True
     assert (read(tmp_path / "witness.json").note, bool(node.trouble)) == (seen, True)

@@ -96,8 +96,8 @@ def _rotate_coordinator(c: Coordinator, given: Signer | None) -> Rotated:
         new = key_replacement.begin(path, "nexapod-batch coordinator", given)
         with c.store.atomic():
             _register(c, old, new)
+            sign_news(c, new)  # whoever sees that the key is another one finds a head by it
         c.follow_key()
-        sign_news(c)
     return Rotated(COORDINATOR, old.key_id, c.signer.key_id)
 
 

@@ -15,6 +15,7 @@ from msgspec import DecodeError
 from msgspec import json as msgjson
 
 from nexapod_batch import log
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.context import account
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.files import careful
@@ -81,7 +82,7 @@ def _adopt(c: Coordinator, nodes: dict[str, Node], held: Held) -> None:
     """
     if c.store.launches.of(held.launch) is not None:
         return
-    bundle = holding.opened(held, {c.signer.key_id: c.signer.public}).bundle
+    bundle = holding.opened(held, own_key.not_revoked(c.store, c.signer)).bundle
     node = nodes.get(bundle.audience)
     if node is None:
         raise VerificationError("the bundle is for a node that is not here", got=bundle.audience)

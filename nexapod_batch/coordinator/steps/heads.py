@@ -12,6 +12,7 @@ from nexapod_batch.ledger.note import NoteKey, parse
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.ledger.note import Note
+    from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["is_revoked", "key_of_head", "ledger_key", "sign_news", "signed_head"]
 
@@ -37,8 +38,8 @@ def signed_head(c: Coordinator, size: int) -> Note:
     return checkpoint(Head(c.origin, size, c.store.ledger.root(size)), c.signer)
 
 
-def sign_news(c: Coordinator) -> None:
-    """Sign and keep the head of the ledger, unless it was signed as it is.
+def sign_news(c: Coordinator, signer: Signer | None = None) -> None:
+    """Sign and keep the head of the ledger, unless it was signed as it is; `signer` is a key about to be in force.
 
     CorruptStoreError where what was signed last is not the beginning of it.
     """
@@ -48,7 +49,8 @@ def sign_news(c: Coordinator) -> None:
             if size == signed[0]:
                 return
             _is_continued(c, head_of(parse(signed[1])))
-        c.store.ledger.keep_checkpoint(size, str(signed_head(c, size)))
+        head = Head(c.origin, size, c.store.ledger.root(size))
+        c.store.ledger.keep_checkpoint(size, str(checkpoint(head, signer or c.signer)))
 
 
 def _is_continued(c: Coordinator, head: Head) -> None:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.steps.heads import ledger_key
 from nexapod_batch.coordinator.verification import ledger
 from nexapod_batch.ledger import tiles
+from nexapod_batch.mesh.key_chain import KeyChain
 from nexapod_batch.server import problems
 from nexapod_batch.server.calls import Access, Call, Route
 from nexapod_batch.server.endpoints.jobs import sees_all
@@ -39,6 +41,21 @@ async def key(call: Call) -> Response:
     """Return the key that signs heads, as NAME+ID+KEY."""
     text = await call.service.read(lambda c: f"{ledger_key(c)}\n")
     return Response(text, headers={"cache-control": "no-store"}, media_type=_TEXT)
+
+
+async def keys(call: Call) -> KeyChain:
+    """Return the keys that signed, one after the other, by their rotations."""
+    return await call.service.read(_key_chain)
+
+
+def _key_chain(c: Coordinator) -> KeyChain:
+    earlier = [row for row in own_key.holders(c.store, c.signer) if row.key_id != c.signer.key_id]
+    rotations = [row.rotation for row in own_key.holders(c.store, c.signer) if row.rotation is not None]
+    trusted = own_key.trusted(c.store, c.signer)
+    return KeyChain(
+        key=c.signer.public.hex(), rotations=tuple([one.decode() for one in rotations]),
+        under_way=tuple([row.key_id for row in earlier if row.key_id in trusted]),
+    )  # fmt: skip
 
 
 async def tile(call: Call) -> Response:
@@ -74,6 +91,10 @@ ROUTES = (
     Route(
         method="GET", path="/v1/ledger/key", access=Access.PUBLIC, handler=key, answers=_TEXT,
         summary="The key that signs heads of the ledger.",
+    ),
+    Route(
+        method="GET", path="/v1/ledger/keys", access=Access.ANYBODY, handler=keys, answers=KeyChain,
+        summary="The key in force, and the rotations that lead to it: each signed by the key before and by the next.",
     ),
     Route(
         method="GET", path="/v1/ledger/tile/{tile:path}", access=Access.PUBLIC, handler=tile, answers=_BINARY,
