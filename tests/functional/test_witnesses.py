@@ -24,6 +24,11 @@ def seen(tmp_path: Path) -> list[Witnessed]:
     return [read(tmp_path / name / "agent" / name / "witness.json") for name in NODES]
 
 
+def signed(home: Path) -> int:
+    """Return how many entries the newest head has that a coordinator signed."""
+    return int(rows(home, "SELECT max(size) FROM checkpoint")[0][0])
+
+
 @pytest.mark.slow
 def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None:
     """Reports come again, tasks end, nothing runs twice; nodes take no work until a new epoch says what is missing."""
@@ -40,7 +45,10 @@ def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None
             until("all to be placed", lambda: rows(home, "SELECT count(*) FROM replica")[0][0] >= 2 * TASKS)
             until("a report", lambda: rows(home, "SELECT 1 FROM report"))
             server.command("db", "backup", str(copy))
+            size = signed(home)
+            server.command("owner", "new", "somebody")  # the copy is older, also where the job had ended by then
             server.command("wait", "1")
+            until("a longer head", lambda: signed(home) > size)
             size = json.loads(server.command("ledger", "head", "--json").stdout)["size"]
             before = {bytes(digest) for (digest,) in rows(home, "SELECT payload_sha256 FROM report")}
         with running(home, *at, init=False) as server:  # nodes look at the ledger when they come back
