@@ -69,6 +69,7 @@ class Outgoing:
         self._told: dict[str, Said] = {}
         self._again: set[str] = set()  # launches of which the coordinator may have ignored what was said
         self._over: dict[str, Said] = {}  # said once more of launches that were forgotten here
+        self._unheard: dict[str, str] = {}  # launches taken -> signature, until their acknowledgement was answered
 
     def words(self) -> dict[str, Said]:
         """Return what is new of launches."""
@@ -82,6 +83,19 @@ class Outgoing:
         open_ones = [key for key in known if key not in self._told or self._told[key].state not in SETTLED]
         states = self._worker.states(open_ones)
         return self._over | {key: said for key, said in states.items() if self._told.get(key) != said}
+
+    def took(self, launch: str, signature: str) -> None:
+        """Note that a launch was taken, with what the node signed for its key, before it can run and report."""
+        self._unheard[launch] = signature
+
+    def unheard(self) -> dict[str, str]:
+        """Return the launches whose acknowledgement has not been answered yet, with what was signed for their keys."""
+        return dict(self._unheard)
+
+    def heard(self, launches: Iterable[str]) -> None:
+        """Note that the acknowledgement of launches was answered, or that they were not taken."""
+        for launch in launches:
+            self._unheard.pop(launch, None)
 
     def tell_again(self, launches: Iterable[str]) -> None:
         """Say again what became of launches: what came before their acknowledgement was not heard."""

@@ -25,7 +25,7 @@ from nexapod_batch.schema.units import duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexapod_batch.agent.running import State
+    from nexapod_batch.agent.state import State
     from nexapod_batch.local_nodes.owner_policy import Owned
 
 __all__ = ["USUAL_PORT", "NodePage"]

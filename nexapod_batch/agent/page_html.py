@@ -13,7 +13,7 @@ from nexapod_batch.agent.witness import entries
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from nexapod_batch.agent.running import State
+    from nexapod_batch.agent.state import State
     from nexapod_batch.local_nodes.node_status import Document
 
 __all__ = ["POLICY", "page"]

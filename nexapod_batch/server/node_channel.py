@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.nodes import joining
+from nexapod_batch.files.changes import Changes
 from nexapod_batch.mesh.mailbox import BELL, Mailbox
 from nexapod_batch.mesh.messages import FIRST_EPOCH
 from nexapod_batch.model.networks import KEPT_NETWORKS
@@ -34,7 +35,8 @@ CLOCK_S = 300
 #: Requests of one key each second, and at once.
 _RATE, _BURST = 50.0, 500
 _KEYS_S, _UNKNOWN_S, _NONCES = 1.0, 0.05, 1_000_000
-_TICK_S = 0.005
+#: Seconds between two looks at the bell: where the kernel tells when it rings here, and where it does not.
+_TOLD_S, _TICK_S = 0.05, 0.005
 #: For so long a call without news need not be kept: that a node called is of interest to the minute.
 _QUIET_S = 60.0
 #: Times of files are rounded: what happened so shortly ago may not be the last change with this time.
@@ -172,18 +174,36 @@ class NodeChannel:
             event.set()
 
     async def _listen(self) -> None:
-        """Look at the bell, and when it was rung at the outboxes of those who wait; end when nobody does."""
-        last = -1
-        while self._waiting:
-            stamp = 0
-            with suppress(OSError):
-                stamp = os.stat(self._path).st_mtime_ns
-            if stamp != last:
-                last = stamp
-                for box, version, event in list(self._waiting.values()):
-                    if _version(box) != version:
-                        event.set()
-            await asyncio.sleep(_TICK_S)
+        """Look at the bell, and when it was rung at the outboxes of those who wait; end when nobody does.
+
+        The kernel tells when it is rung on this machine. It may be rung on another one that shares the home.
+        """
+        changes, rung = Changes([self._path.parent]), asyncio.Event()
+        pause_s = _TOLD_S if changes.all_told else _TICK_S
+        loop, fd = asyncio.get_running_loop(), changes.fileno()
+        if changes.all_told:
+            loop.add_reader(fd, rung.set)
+        try:
+            last = -1
+            while self._waiting:
+                rung.clear()
+                changes.take()
+                last = self._look(last)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(rung.wait(), pause_s)
+        finally:
+            if changes.all_told:
+                loop.remove_reader(fd)
+            changes.close()
+
+    def _look(self, last: int) -> int:
+        """Wake those whose outbox changed, where the bell was rung since `last`; return when it was rung."""
+        stamp = _changed_ns(str(self._path))
+        if stamp != last:
+            for box, version, event in list(self._waiting.values()):
+                if _version(box) != version:
+                    event.set()
+        return stamp
 
 
 def _changed_ns(path: str) -> int:

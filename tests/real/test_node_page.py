@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from nexapod_batch.agent.page import NodePage
-from nexapod_batch.agent.running import State
+from nexapod_batch.agent.state import State
 from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.local_nodes.owner_policy import Owned
 from nexapod_batch.mesh.messages import Said

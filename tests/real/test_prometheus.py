@@ -16,7 +16,7 @@ import pytest
 from servers import running
 
 from nexapod_batch.agent.page import NodePage
-from nexapod_batch.agent.running import State
+from nexapod_batch.agent.state import State
 from nexapod_batch.local_nodes.owner_policy import Owned
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexapod_batch.mesh.mailbox import Mailbox
-from nexapod_batch.mesh.messages import Held, Lines, LogPiece, Said, WorkCall
+from nexapod_batch.mesh.messages import Held, Lines, LogPiece, Message, Said, WorkCall
+from nexapod_batch.server import node_channel
 from nexapod_batch.server.node_channel import NodeChannel
 
 if TYPE_CHECKING:
@@ -90,3 +91,25 @@ def test_polls_that_come_while_the_server_ends_do_not_wait(tmp_path: Path) -> No
         return answers
 
     assert asyncio.run(asyncio.wait_for(polls(), 60)) == [True, False]
+
+
+def test_a_poll_that_waits_is_woken_when_the_bell_rings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells the server of a message that another process left: it need not look for that."""
+    monkeypatch.setattr(node_channel, "_TOLD_S", 3600.0)
+    known, _ = channel(tmp_path)
+    box = Mailbox(tmp_path / "spool" / "one")
+    (tmp_path / "spool").mkdir()
+    box.make()
+    os.utime(box.spool / "outbox", (1_000, 1_000))  # else the poll is woken at once: it may just have changed
+
+    async def woken() -> bool:
+        gone = asyncio.ensure_future(asyncio.sleep(3600))
+        waiter = asyncio.ensure_future(known.wait("one", box, box.version(), gone, 120.0))
+        for _ in range(10):  # until the bell is listened to
+            await asyncio.sleep(0)
+        await asyncio.to_thread(box.put, Message(name="expire-1", expire=("ab" * 16,)))
+        found = await waiter
+        gone.cancel()
+        return found
+
+    assert asyncio.run(woken())

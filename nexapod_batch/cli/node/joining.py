@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from nexapod_batch.agent.home import AgentHome
     from nexapod_batch.agent.joining import Fetch
     from nexapod_batch.agent.page import NodePage
-    from nexapod_batch.agent.running import Agent, State
+    from nexapod_batch.agent.running import Agent
+    from nexapod_batch.agent.state import State
 
 __all__ = ["approve", "check", "join", "leave", "run"]
 
