@@ -42,7 +42,12 @@ class IpfsSource:
 
     def refusal(self, url: str) -> str:
         """Return why a URL cannot be used."""
-        cid, names = _parts(url)
+        if "?" in url or "#" in url:
+            return "it may have a path and nothing else; in a name ? is %3F and # is %23"
+        try:
+            cid, names = _parts(url)
+        except ValueError:
+            return "its path is no text"
         try:
             Cid.parse(cid)
         except CidError as error:
@@ -83,7 +88,7 @@ class IpfsSource:
 
 def _parts(url: str) -> tuple[str, list[str]]:
     """Return the CID and the names behind it."""
-    cid, *names = unquote(url.partition("://")[2].partition("?")[0]).split("/")
+    cid, *names = unquote(url.partition("://")[2], errors="strict").split("/")
     return cid, names
 
 

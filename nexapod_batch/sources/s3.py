@@ -27,6 +27,9 @@ __all__ = ["S3Source"]
 _BLOCK = 1 << 20
 #: Keys that a pattern looks through, at most.
 _LOOKED_AT = 100_000
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST_KEY = 1024  # bytes
 _GLOB = re.compile(r"[*\[]")
 
 
@@ -35,14 +38,20 @@ class S3Source:
 
     def refusal(self, url: str) -> str:
         """Return why a URL cannot be used."""
-        parts = urlsplit(url)
-        if not parts.netloc or "@" in parts.netloc:
+        try:
+            parts = urlsplit(url)
+            key = unquote(parts.path[1:], errors="strict")
+            size = len(key.encode())
+        except ValueError:
+            return "it is no URL"
+        if not _BUCKET.fullmatch(parts.netloc):
             return "wanted s3://bucket/key, without a login"
-        key = unquote(parts.path.lstrip("/"))
-        if not key or key.endswith("/") or any(part in {"", ".", ".."} for part in key.split("/")):
+        if _CONTROL.search(url) or _CONTROL.search(key) or any(part in {"", ".", ".."} for part in key.split("/")):
             return "its key names no object"
-        if set(dict(parse_qsl(parts.query))) - {"versionId"}:
-            return "it may have ?versionId=ID and nothing else"
+        if size > _LONGEST_KEY:
+            return f"its key has {size} bytes, and none has more than {_LONGEST_KEY}"
+        if "#" in url or not re.fullmatch(r"(versionId=[^&#=]+)?", parts.query):
+            return "it may have ?versionId=ID and nothing else; in a key ? is %3F and # is %23"
         return ""
 
     @contextmanager

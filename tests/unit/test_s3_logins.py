@@ -172,3 +172,21 @@ def test_a_login_that_expires_while_parts_are_sent(store: Store) -> None:
     store.good_for, store.expired = None, False
     send()
     assert list(store.objects) == ["/b/p/big"]
+
+
+@pytest.mark.parametrize(("url", "wanted"), [
+    ("s3://b/../x", "names no object"), ("s3://b/a/%2e%2e/x", "names no object"), ("s3://b/a%2f..%2fx", "names no object"),
+    ("s3://b//x", "names no object"), ("s3://b/%2fetc/passwd", "names no object"), ("s3://b/a//x", "names no object"),
+    ("s3://b/./x", "names no object"), ("s3://b/x/", "names no object"), ("s3://b/", "names no object"), ("s3://b", "names no object"),
+    ("s3://b/a%00b", "names no object"), ("s3://b/a\nb", "names no object"), ("s3://b/a%0ab", "names no object"), ("s3://b/a\tb", "names no object"),
+    ("s3://b/" + "k" * 1025, "1025 bytes"), ("s3://b/" + "%C3%BC" * 513, "1026 bytes"), ("s3://b/%ff", "no URL"), ("s3://[b/x", "no URL"),
+    ("s3://b/\ud800", "no URL"), ("s3://me:secret@b/x", "without a login"), ("s3://b:80/x", "without a login"), ("s3:///x", "without a login"),
+    ("s3://b/x#y", "nothing else"), ("s3://b/x?y=1", "nothing else"), ("s3://b/x?versionId=", "nothing else"),
+    ("s3://b/x?versionId=1&versionId=2", "nothing else"), ("s3://b/x?versionId=1&y=2", "nothing else"), ("s3://b/x?", ""),
+    ("s3://b/" + "k" * 1024, ""), ("s3://b/a%20b/%C3%BC.npy?versionId=3/L4kqtJ", ""), ("s3://my-bucket.of_1/x%3Fy%23z", ""),
+])  # fmt: skip
+def test_keys_that_name_no_object(url: str, wanted: str) -> None:
+    """They are told before anybody is asked; none is mended into another key."""
+    found = S3Source().refusal(url)
+    assert wanted in found
+    assert bool(found) is bool(wanted)
