@@ -49,9 +49,7 @@ if TYPE_CHECKING:
     from nexapod_batch.plugins import Backend
     from nexapod_batch.store.repositories.tasks import TaskRow
 
-__all__ = [
-    "LAUNCHER", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look",
-]  # fmt: skip
+__all__ = ["LAUNCHER", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
 
 #: What starts the ranks of a replica on this machine.
 LAUNCHER = ("mpiexec", "-n", "{ntasks}")
