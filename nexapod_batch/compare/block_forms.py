@@ -94,10 +94,13 @@ class _Writing:
         import numpy as np  # noqa: PLC0415
 
         words, (start, end) = self._words, self._words.span
-        answers: dict[int, bytes] = {}
-        for at in np.flatnonzero(self._asked).tolist():
-            answers[at] = asked(words.text, PADDING + int(start[at]), PADDING + int(end[at])) + b" "
-        length = self._lengths(answers)
+        which = np.flatnonzero(self._asked)
+        answers = [
+            asked(words.text, begin, stop) + b" "
+            for begin, stop in zip((start[which] + PADDING).tolist(), (end[which] + PADDING).tolist(), strict=True)
+        ]
+        sizes = np.fromiter(map(len, answers), np.int64, len(answers))
+        length = self._lengths(which, sizes)
         with_column = length if words.columns is None else length + _columns()[1][words.columns]
         lengths = np.zeros(len(words.marks), np.int64)
         lengths[words.begins] = with_column
@@ -110,8 +113,9 @@ class _Writing:
         out[singles], out[singles + 1] = self._letters[words.marks[words.singles]], _BLANK
         if self._kept.any():
             self._write_kept(out, places, length)
-        for at, form in answers.items():
-            out[int(places[at]) : int(places[at]) + len(form)] = np.frombuffer(form, np.uint8)
+        if answers:
+            forms = np.frombuffer(b"".join(answers), np.uint8)
+            _copy(forms, np.cumsum(sizes) - sizes, out, places[which], sizes)
         if words.columns is not None:
             others = np.flatnonzero((words.columns > 0) & (self._asked | self._kept))
             _write_columns(out, (places + length)[others], words.columns[others])
@@ -144,15 +148,14 @@ class _Writing:
         """Return how many bytes a number takes without its sign: `d.ddde+dd `."""
         return self._digits + (self._digits > 1) + len("e+00 ")
 
-    def _lengths(self, answers: dict[int, bytes]) -> Array:
-        """Return how many bytes are written for each word, with the blank behind it."""
+    def _lengths(self, which: Array, sizes: Array) -> Array:
+        """Return how many bytes are written for each word, with the blank behind it; these have those sizes."""
         length = self._words.places.end - self._first + 1
         if self._words.quoted is not None:
             length += 2 * self._marked
             length[self._on_empty_lines()] = 0
         length[self._numbers.which] = self._width() + self._numbers.negative
-        for at, form in answers.items():
-            length[at] = len(form)
+        length[which] = sizes
         return length
 
     def _on_empty_lines(self) -> Array:
@@ -185,8 +188,15 @@ class _Writing:
         size = self._words.places.end[which] - first
         out[begin[marked] - 1] = out[last[marked] - 1] = _MARK
         out[last] = _BLANK
-        at = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
-        out[np.repeat(begin, size) + at] = self._letters[np.repeat(first, size) + at]
+        _copy(self._letters, first, out, begin, size)
+
+
+def _copy(letters: Array, first: Array, out: Array, begin: Array, size: Array) -> None:
+    """Copy pieces of so many letters to where they are to begin."""
+    import numpy as np  # noqa: PLC0415
+
+    at = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
+    out[np.repeat(begin, size) + at] = letters[np.repeat(first, size) + at]
 
 
 def _write_columns(out: Array, places: Array, columns: Array) -> None:

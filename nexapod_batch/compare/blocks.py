@@ -7,6 +7,7 @@ nearly every line of a table (`block_forms`), without it lines of numbers alone.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["Block", "Layout", "by_arrays", "by_printf", "rounded"]
+__all__ = ["Block", "Known", "Layout", "by_arrays", "by_printf", "rounded"]
 
 _WORDS = b"0123456789+-.eE"
 #: Bytes; fewer are not worth loading NumPy for.
@@ -29,6 +30,10 @@ _MASK = bytes.maketrans(_WORDS, b"x" * len(_WORDS))
 #: What could be a number that a double holds as 0 alone.
 _MAY_UNDERFLOW = re.compile(rb"[eE]-[0-9]{3}|[0-9]{90}")
 _BETWEEN = bytes.maketrans(b" \n", b",,")
+#: Normal forms that are remembered, and bytes of the longest word of which one is.
+_MOST_KNOWN, _LONGEST_KNOWN = 8_192, 64
+#: Bytes before a cell that say how it is read.
+_BEFORE_CELL = 2
 
 
 class Block(NamedTuple):
@@ -44,13 +49,34 @@ class Block(NamedTuple):
         return self.read(self.raw)
 
 
-def rounded(block: Block, style: bytes, exact_integers: bool, normal: Callable[[Token], bytes]) -> bytes | None:
+class Known:
+    """Normal forms of words that came before: most words that are no plain numbers come again and again."""
+
+    def __init__(self, normal: Callable[[Token], bytes]) -> None:
+        """Take what returns the normal form of a token."""
+        self._normal = normal
+        self._forms: dict[bytes, bytes] = {}
+
+    def form(self, block: Block, text: bytes, start: int, end: int) -> bytes:
+        """Return the normal form of a word of a block, which stands in a text."""
+        spelled = text[start - _BEFORE_CELL if block.layout.cells else start : end]
+        form = self._forms.get(spelled)
+        if form is None:
+            form = self._normal(block.word(text, start, end))
+            if len(spelled) <= _LONGEST_KNOWN:
+                if len(self._forms) >= _MOST_KNOWN:
+                    self._forms.clear()
+                self._forms[spelled] = form
+        return form
+
+
+def rounded(block: Block, style: bytes, exact_integers: bool, known: Known) -> bytes | None:
     """Return the normal form of a block, a blank behind each token; None where it must be read word by word.
 
-    `style` is printf's for numbers, and `normal` returns the normal form of a token.
+    `style` is printf's for numbers, and `known` has the normal forms of words.
     """
     if len(block.raw) >= _MANY:
-        form = by_arrays(block, style, exact_integers, normal)
+        form = by_arrays(block, style, exact_integers, known)
         if form is not None:
             return form
     if block.layout.cells:
@@ -58,16 +84,12 @@ def rounded(block: Block, style: bytes, exact_integers: bool, normal: Callable[[
     return by_printf(block, style)
 
 
-def by_arrays(block: Block, style: bytes, exact_integers: bool, normal: Callable[[Token], bytes]) -> bytes | None:
+def by_arrays(block: Block, style: bytes, exact_integers: bool, known: Known) -> bytes | None:
     """Return what `rounded` returns, by NumPy; None without it, and for a style of decimal places."""
     digits = _significant(style)
     if not digits:
         return None
-
-    def asked(text: bytes, start: int, end: int) -> bytes:
-        return normal(block.word(text, start, end))
-
-    return form_of(block.raw, block.layout, digits, exact_integers, asked)
+    return form_of(block.raw, block.layout, digits, exact_integers, partial(known.form, block))
 
 
 def _significant(style: bytes) -> int:

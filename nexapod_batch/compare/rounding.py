@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
 from nexapod_batch.compare import unordered
-from nexapod_batch.compare.blocks import Block, rounded
+from nexapod_batch.compare.blocks import Block, Known, rounded
 from nexapod_batch.compare.compound import compound_of
 from nexapod_batch.compare.formats.reading import Reading
 from nexapod_batch.compare.numbers import value_of
@@ -64,10 +64,10 @@ class Rounding(Normalization):
         if rule.unordered:
             yield unordered.form(reading, normal)
             return
-        style = self.style(rule)
+        style, known = self.style(rule), Known(normal)
         for batch in reading.blocks:
             if isinstance(batch, Block) and style:
-                form = rounded(batch, style, rule.integers == "exact", normal)
+                form = rounded(batch, style, rule.integers == "exact", known)
                 if form is not None:
                     yield form
                     continue

@@ -91,6 +91,19 @@ def _begun(first: Array) -> Array:
     return begun
 
 
+def _asked(first: Array, length: Array, begun: Array, others: Array) -> Array:
+    """Say which of the others may be numbers all the same: those that begin like one, and `nan`, `inf` and `infinity`."""
+    import numpy as np  # noqa: PLC0415
+
+    asked = np.zeros(len(first), bool)
+    which = np.flatnonzero(others)
+    if len(which):
+        small, size = first[which] | 0x20, length[which]
+        named = ((small == ord("n")) | (small == ord("i"))) & ((size == len("nan")) | (size == len("infinity")))
+        asked[which] = begun[which] | named
+    return asked
+
+
 def _places(marks: Array, roles: Array, span: tuple[Array, Array], inner: Array, count: Array) -> tuple[Places, Array]:
     """Return where words stand, and which have the marks of a number: none, a point, or a point and a letter behind it.
 
@@ -121,8 +134,7 @@ def _words(text: bytes, letters: Array, marks: Array, roles: Array, layout: Layo
     places, pointed = _places(marks, roles, (start, end), inner, stops - inner)
     begun = _begun(first)
     spelled = begun & pointed
-    small = first | 0x20
-    asked = (begun | (small == ord("n")) | (small == ord("i"))) & ~spelled
+    asked = _asked(first, end - start, begun, ~spelled)
     if layout.cut and asked.any() and (letters[start[asked] - 1] == _COMMA).any():
         return None  # maybe the fraction of 1,5e+00
     columns = None
@@ -153,10 +165,10 @@ def _cells(text: bytes, letters: Array, marks: Array, roles: Array) -> Words | N
     bare_start, bare_end = _without_blanks(letters, start, end)
     first = letters[bare_start]
     places, pointed = _places(marks, roles, (bare_start, bare_end), begins + 1, stops - begins - 1)
-    begun, small = _begun(first), first | 0x20
+    begun = _begun(first)
     filled = (bare_start < bare_end) & ~odd
     spelled = begun & pointed & filled
-    asked = odd | ((begun | (small == ord("n")) | (small == ord("i"))) & ~spelled & filled)
+    asked = odd | _asked(first, bare_end - bare_start, begun, filled & ~spelled)
     places = places._replace(start=np.where(spelled, bare_start, start), end=np.where(spelled, bare_end, end))
     singles = bounds[1:-1][letters[marks[bounds[1:-1]]] == _NEWLINE]
     return Words(text, marks, singles, begins, places, (start, end), spelled, asked, quoted, None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexapod_batch.compare.blocks import Block, by_arrays, by_printf, rounded
+from nexapod_batch.compare.blocks import Block, Known, by_arrays, by_printf, rounded
 from nexapod_batch.compare.comparators.round import COMPARISON as ROUND
 from nexapod_batch.compare.comparators.significant import COMPARISON as SIGNIFICANT
 from nexapod_batch.compare.formats import csv_rows, text
@@ -62,8 +62,8 @@ def check(block: Block, rule: CompareRule) -> None:
     comparison = SIGNIFICANT if rule.comparator is Comparator.SIGNIFICANT else ROUND
     normal, style = comparison.token(rule), comparison.style(rule)
     one_by_one = b"".join(normal(token) + b" " for token in block.tokens())
-    assert by_arrays(block, style, rule.integers == "exact", normal) in {None, one_by_one}
-    assert rounded(block, style, rule.integers == "exact", normal) in {None, one_by_one}
+    assert by_arrays(block, style, rule.integers == "exact", Known(normal)) in {None, one_by_one}
+    assert rounded(block, style, rule.integers == "exact", Known(normal)) in {None, one_by_one}
     if not block.layout.cells:
         assert by_printf(block, style) in {None, one_by_one}
 
@@ -103,7 +103,7 @@ def test_usual_lines_are_taken_together(reader: str, line: str) -> None:
     """So that tables are read fast."""
     (block,) = blocks_of(f"{line}\n".encode() * 9, reader)
     normal = SIGNIFICANT.token(RULES[3])
-    assert by_arrays(block, SIGNIFICANT.style(RULES[3]), True, normal) == b"".join(normal(token) + b" " for token in block.tokens())
+    assert by_arrays(block, SIGNIFICANT.style(RULES[3]), True, Known(normal)) == b"".join(normal(token) + b" " for token in block.tokens())
 
 
 @pytest.mark.parametrize("digits", [1, 2, 7, 8, 9, 10, 11, 15])
