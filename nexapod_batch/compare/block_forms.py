@@ -10,7 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.compare.digit_arrays import MOST_DIGITS, PADDING, Places, parsed, put, records, rounded
-from nexapod_batch.compare.word_arrays import Layout, Words, words_of
+from nexapod_batch.compare.like_lines import form_of_like_lines
+from nexapod_batch.compare.word_arrays import MOST_COLUMNS, Layout, Words, columns_written, marked_lines, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["form_of"]
 
-#: A column behind this is none of a table.
-_COLUMNS = 10_000
 #: Bytes; arrays of a block are smaller.
 _HEAP = 8 << 20
 _BLANK, _MARK, _NEWLINE = ord(" "), ord('"'), ord("\n")
@@ -46,8 +45,12 @@ def form_of(raw: bytes, layout: Layout, digits: int, exact_integers: bool, asked
     """
     if digits > MOST_DIGITS or not _has_numpy():
         return None
-    words = words_of(raw, layout)
-    if words is None or (words.columns is not None and words.columns.max(initial=0) >= _COLUMNS):
+    marked = marked_lines(raw, layout)
+    form = form_of_like_lines(marked, layout, digits, exact_integers)
+    if form is not None:
+        return form
+    words = words_of(marked, layout)
+    if words is None or (words.columns is not None and words.columns.max(initial=0) >= MOST_COLUMNS):
         return None
     return _Writing(words, digits, exact_integers).form(asked)
 
@@ -60,16 +63,6 @@ def _has_numpy() -> bool:
         return False
     np.empty(_HEAP, np.uint8)  # freed at once: the C library keeps what is smaller from now on, which saves page faults
     return True
-
-
-@cache
-def _columns() -> tuple[Array, Array]:
-    """Return how columns are written, `:12 `, in words of eight characters, and how long that is; nothing for 0."""
-    import numpy as np  # noqa: PLC0415
-
-    texts = [b"", *[b":%d " % column for column in range(1, _COLUMNS)]]
-    words = np.array([int.from_bytes(text, "little") for text in texts], np.uint64)
-    return words, np.array([len(text) for text in texts])
 
 
 class _Writing:
@@ -101,7 +94,7 @@ class _Writing:
         ]
         sizes = np.fromiter(map(len, answers), np.int64, len(answers))
         length = self._lengths(which, sizes)
-        with_column = length if words.columns is None else length + _columns()[1][words.columns]
+        with_column = length if words.columns is None else length + columns_written()[1][words.columns]
         lengths = np.zeros(len(words.marks), np.int64)
         lengths[words.begins] = with_column
         lengths[words.singles] += 2
@@ -172,7 +165,7 @@ class _Writing:
         which, eights, negative = self._numbers
         begin = places[which] + negative
         if self._words.columns is not None:
-            put(eights, _columns()[0][self._words.columns[which]], self._width())
+            put(eights, columns_written()[0][self._words.columns[which]], self._width())
         words = np.ndarray((len(out) - 7,), "<u8", buffer=out.data, strides=(1,))
         for at in range(len(eights) - 1, -1, -1):
             words[8 * at :][begin] = eights[at]
@@ -203,7 +196,7 @@ def _write_columns(out: Array, places: Array, columns: Array) -> None:
     """Write columns as `:12 `, and nothing behind them."""
     import numpy as np  # noqa: PLC0415
 
-    words, lengths = (table[columns] for table in _columns())
+    words, lengths = (table[columns] for table in columns_written())
     for at in range(8):
         longer = lengths > at
         out[places[longer] + at] = (words[longer] >> 8 * at & 0xFF).astype(np.uint8)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     #: An array of NumPy: of bytes, of whole numbers, of truth values.
     Array = np.ndarray[Any, Any]
+    #: Whole numbers, or one for all.
+    Counts = Array | int
 
 __all__ = ["MOST_DIGITS", "PADDING", "Decimals", "Places", "Rounded", "parsed", "put", "records", "rounded"]
 
@@ -67,6 +69,14 @@ def _powers() -> Array:
     return np.array([10**power for power in range(20)], np.uint64)
 
 
+@cache
+def _doubles() -> Array:
+    """Return the powers of ten that are doubles."""
+    import numpy as np  # noqa: PLC0415
+
+    return np.array([10.0**power for power in range(_EXACT_POWER + 1)])
+
+
 class _Digits:
     """Characters of a text, read eight at a time; of a word of them the lowest byte is the first character."""
 
@@ -76,21 +86,23 @@ class _Digits:
         self._eights = np.ndarray((len(text) - 7,), "<u8", buffer=text, strides=(1,))
         self._other: Array = np.zeros((), np.uint64)
 
-    def before(self, places: Array, count: Array) -> Array:
+    def before(self, places: Array, count: Counts) -> Array:
         """Return the number that the last `count` of the eight characters before each place are."""
-        shift = (64 - 8 * count).astype("u8")
+        shift = _as_shift(count)
         eight = self._eights[PADDING - 8 :][places]
         eight ^= 0x3030303030303030
         eight >>= shift
         eight <<= shift
         return self._number(eight)
 
-    def behind(self, places: Array, skipped: int, count: Array) -> Array:
-        """Return the number that the first `count` of the eight characters behind each place are."""
-        last = len(self._eights) - PADDING - skipped - 1
-        eight = self._eights[PADDING + skipped :][places.clip(max=last) if skipped else places]
+    def behind(self, places: Array, skipped: int, count: Counts) -> Array:
+        """Return the number that the first `count` of the eight characters behind each place are.
+
+        No more may be skipped than the padding has behind those.
+        """
+        eight = self._eights[PADDING + skipped :][places]
         eight ^= 0x3030303030303030
-        eight <<= (64 - 8 * count).astype("u8")
+        eight <<= _as_shift(count)
         return self._number(eight)
 
     def are_all(self) -> Array:
@@ -111,45 +123,77 @@ class _Digits:
         return eight
 
 
-def _settled(counts: Array) -> Array:
+def _as_shift(count: Counts) -> Array:
+    """Return by how many bits a word of eight characters is shifted of which so many are read."""
+    import numpy as np  # noqa: PLC0415
+
+    return np.asarray(64 - 8 * count).astype(np.uint64)
+
+
+def _settled(counts: Array) -> Counts:
     """Return one number where all are the same, as in most tables: what is done with it is then done once."""
     if not len(counts) or (counts != counts[0]).any():
         return counts
-    return counts[:1].reshape(())
+    return int(counts[0])
+
+
+def _most(counts: Counts) -> int:
+    return counts if isinstance(counts, int) else int(counts.max(initial=0))
+
+
+def _within(counts: Counts, low: int, high: int) -> Counts:
+    """Return numbers that are brought between two others."""
+    if isinstance(counts, int):
+        return min(max(counts, low), high)
+    return counts.clip(low, high)
 
 
 def parsed(text: bytes, places: Places) -> Decimals:
     """Return what words are worth; `text` has its padding, and `places` count from behind it."""
     import numpy as np  # noqa: PLC0415
 
-    powers, digits = _powers(), _Digits(text)
     letters = np.frombuffer(text, np.uint8)[PADDING:]
     first = letters[places.start]
     negative = first == ord("-")
     begin = places.start + (negative | (first == ord("+")))
-    before = places.point - begin
     has_exponent = places.exponent >= 0
-    end = np.where(has_exponent, places.exponent, places.end)
-    behind = _settled(np.maximum(end - places.point - 1, 0))
-    sure = (before + behind > 0) & (before <= _MOST_WHOLE) & (behind <= _LONGEST_FRACTION)
-    sure &= (before <= 1) | (letters[begin] != ord("0"))
-    magnitude = digits.before(places.point, np.minimum(before, 8))
-    if before.max(initial=0) > 8:
-        magnitude += 100_000_000 * digits.before(places.point - 8, (before - 8).clip(0, 8))
-    kept = np.minimum(behind, _MOST_FRACTION)
-    sure &= before + kept <= _MOST_MAGNITUDE
-    for skipped in range(0, min(int(behind.max(initial=0)), _LONGEST_FRACTION), 8):
-        count = np.clip(behind - skipped, 0, 8)
-        number = digits.behind(places.point, 1 + skipped, count)
+    lettered = bool(has_exponent.any())
+    end = np.where(has_exponent, places.exponent, places.end) if lettered else places.end
+    before, behind = _settled(places.point - begin), _settled(end - places.point - 1)
+    behind = _within(behind, 0, len(letters))
+    kept = _within(behind, 0, _MOST_FRACTION)
+    magnitude, sure = _magnitude(_Digits(text), places.point, before, behind)
+    if _most(before) > 1:
+        sure &= (before <= 1) | (letters[begin] != ord("0"))
+    scale = np.zeros(len(first), np.int64) - kept
+    if lettered:
+        scale += _exponents(letters, places, has_exponent, sure)
+    whole = places.point == places.end
+    longer = np.zeros(len(first), bool) | (np.asarray(behind) > kept)
+    return Decimals(magnitude, scale, negative, whole, longer, sure)
+
+
+def _magnitude(digits: _Digits, points: Array, before: Counts, behind: Counts) -> tuple[Array, Array]:
+    """Return the digits around points as whole numbers, so many of them, and which are surely all digits and held."""
+    import numpy as np  # noqa: PLC0415
+
+    powers, most = _powers(), _most(behind)
+    sure = np.ones(len(points), bool)
+    if _most(before) > _MOST_WHOLE or most > _LONGEST_FRACTION:
+        sure &= (np.asarray(before) <= _MOST_WHOLE) & (np.asarray(behind) <= _LONGEST_FRACTION)
+    if _most(before) + min(most, _MOST_FRACTION) > _MOST_MAGNITUDE:
+        sure &= before + _within(behind, 0, _MOST_FRACTION) <= _MOST_MAGNITUDE
+    sure &= np.asarray(before + behind > 0)
+    magnitude = digits.before(points, _within(before, 0, 8))
+    if _most(before) > 8:
+        magnitude += 100_000_000 * digits.before(points - 8, _within(before - 8, 0, 8))
+    for skipped in range(0, min(most, _LONGEST_FRACTION), 8):
+        count = _within(behind - skipped, 0, 8)
+        number = digits.behind(points, 1 + skipped, count)
         if skipped < _MOST_FRACTION:
             magnitude *= powers[count]
             magnitude += number
-    sure &= digits.are_all()
-    scale = np.broadcast_to(-kept, sure.shape)
-    if has_exponent.any():
-        scale = scale + _exponents(letters, places, has_exponent, sure)
-    whole = (places.point == places.end) & ~has_exponent
-    return Decimals(magnitude, scale, negative, whole, np.broadcast_to(behind > kept, sure.shape), sure)
+    return magnitude, sure & digits.are_all()
 
 
 def _exponents(letters: Array, places: Places, has_exponent: Array, sure: Array) -> Array:
@@ -170,20 +214,21 @@ def rounded(decimals: Decimals, digits: int) -> Rounded:
 
     powers = _powers()
     length = _lengths(decimals.magnitude)
-    cut = np.maximum(length - digits, 0)
+    cut = _settled(np.maximum(length - digits, 0))
     divisor = powers[cut]
     kept = decimals.magnitude // divisor
-    rest = (decimals.magnitude - kept * divisor).astype(np.int64)
-    half = (divisor >> 1).astype(np.int64)
-    slack = (decimals.magnitude >> 53).astype(np.int64) + decimals.longer
-    near = (np.abs(rest - half) <= slack) & (cut > 0)
-    up = (rest > half) & (cut > 0)
+    rest = (decimals.magnitude - kept * divisor).view(np.int64)
+    half = (divisor >> np.uint64(1)).astype(np.int64)
+    up = (rest > half) & (divisor > 1)
     sure = decimals.sure & ~((length <= digits) & decimals.longer)
-    ties = np.flatnonzero(near & decimals.sure)
+    slack = (decimals.magnitude >> 53).view(np.int64) + decimals.longer
+    ties = np.flatnonzero((np.abs(rest - half) <= slack) & (divisor > 1) & decimals.sure)
     if len(ties):
-        up[ties], settled = _ties(decimals, ties, rest[ties] == half[ties])
+        up[ties], settled = _ties(decimals, ties, rest[ties] == np.broadcast_to(half, rest.shape)[ties])
         sure[ties] &= settled
-    kept = kept * powers[np.clip(digits - length, 0, digits)] + up
+    if (length < digits).any():
+        kept *= powers[np.clip(digits - length, 0, digits)]
+    kept += up
     carried = kept == 10**digits
     kept[carried] = 10 ** (digits - 1)
     exponent = length - 1 + decimals.scale + carried
@@ -195,7 +240,10 @@ def _lengths(magnitude: Array) -> Array:
     """Return how many digits whole numbers have: 0 for 0."""
     import numpy as np  # noqa: PLC0415
 
-    return np.searchsorted(_powers()[:19], magnitude, side="right")
+    bits = (magnitude.astype(np.float64).view(np.int64) >> 52) - 1022  # one more than the logarithm to 2; less for 0
+    length: Array = np.maximum(bits * 1233 >> 12, 0)  # of the least number that has so many bits, or one digit less
+    length += magnitude >= _powers()[length]
+    return length
 
 
 def _ties(decimals: Decimals, ties: Array, exactly: Array) -> tuple[Array, Array]:
@@ -204,7 +252,7 @@ def _ties(decimals: Decimals, ties: Array, exactly: Array) -> tuple[Array, Array
 
     magnitude, scale = decimals.magnitude[ties], decimals.scale[ties]
     settled = exactly & (magnitude < _EXACT_WHOLE) & (np.abs(scale) <= _EXACT_POWER) & ~decimals.longer[ties]
-    power = np.array([10.0**power for power in range(_EXACT_POWER + 1)])[np.where(settled, np.abs(scale), 0)]
+    power = _doubles()[np.where(settled, np.abs(scale), 0)]
     double = magnitude.astype(np.float64)
     finer = magnitude.astype(np.longdouble)
     double = np.where(scale < 0, double / power, double * power)
@@ -231,8 +279,8 @@ def records(kept: Array, exponent: Array, digits: int) -> list[Array]:
             behind = powers[digits - 1 - at - count]
             group = rest // behind
             rest = rest - group * behind
-            put(found, _written(group * powers[8 - count]) & ((1 << 8 * count) - 1), 2 + at)
-    put(found, tail, digits + (digits > 1))
+            put(found, _written(group * powers[8 - count]) & ((1 << 8 * count) - 1), 2 + at, count)
+    put(found, tail, digits + (digits > 1), len("e+00 "))
     return found
 
 
@@ -247,11 +295,11 @@ def _written(value: Array) -> Array:
     return characters
 
 
-def put(words: list[Array], value: Array, at: int) -> None:
-    """Put up to eight characters, and no others, at a place behind which nothing stands yet."""
+def put(words: list[Array], value: Array, at: int, most: int = 8) -> None:
+    """Put up to `most` characters, and no others, at a place behind which nothing stands yet."""
     word, byte = divmod(at, 8)
     while len(words) <= word + 1:
-        words.append(value * 0)
+        words.append(words[0] * 0)
     words[word] = words[word] | (value << 8 * byte)
-    if byte:
+    if byte + most > 8:
         words[word + 1] = words[word + 1] | (value >> 8 * (8 - byte))

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["Layout", "Words", "words_of"]
+__all__ = [
+    "EXPONENT", "MOST_COLUMNS", "ODD", "POINT", "QUOTE", "SINGLE", "START", "STOP", "Layout", "Marked", "Words",
+    "begun", "columns_written", "marked_lines", "without_blanks", "words_of",
+]  # fmt: skip
 
-#: What a byte is, or may be the mark of.
-_SINGLE, _WORD, _POINT, _EXPONENT, _QUOTE, _ODD, _START, _STOP = (1 << bit for bit in range(8))
+#: What a byte is, or may be the mark of; what is above that of a word is a mark.
+WORD, SINGLE, POINT, EXPONENT, QUOTE, ODD, START, STOP = (1 << bit for bit in range(8))
+#: A column behind this is none of a table.
+MOST_COLUMNS = 10_000
 _NEWLINE, _BLANK, _COMMA, _MARK = ord("\n"), ord(" "), ord(","), ord('"')
 
 
@@ -42,8 +47,18 @@ class Words(NamedTuple):
     columns: Array | None  # the column where a word ends, 0 where that does not count; None where none counts
 
 
-def words_of(raw: bytes, layout: Layout) -> Words | None:
-    """Return the words of whole lines without the end of the last one; None where they cannot be told apart so."""
+class Marked(NamedTuple):
+    """Whole lines without the end of the last one, and where something begins or ends in them."""
+
+    raw: bytes
+    text: bytes  # with its padding
+    letters: Array  # the same as numbers, from behind the padding
+    marks: Array  # places, which count from behind the padding
+    roles: Array  # what stands there
+
+
+def marked_lines(raw: bytes, layout: Layout) -> Marked:
+    """Return whole lines without the end of the last one with their marks."""
     import numpy as np  # noqa: PLC0415 - whoever calls has looked whether it is there
 
     text = b"\n" * PADDING + raw + b"\n" * PADDING
@@ -51,48 +66,53 @@ def words_of(raw: bytes, layout: Layout) -> Words | None:
     roles = np.frombuffer(text.translate(_roles(layout)), np.uint8)[PADDING - 1 : 1 - PADDING].copy()
     if not layout.cells:
         _find_ends(roles)
-    marks = np.flatnonzero((roles & ~np.uint8(_WORD)) != 0)
+    marks = np.flatnonzero(roles > WORD)
     roles = roles[marks]
     marks -= 1
+    return Marked(raw, text, letters, marks, roles)
+
+
+def words_of(marked: Marked, layout: Layout) -> Words | None:
+    """Return the words of lines; None where they cannot be told apart so."""
     if layout.cells:
-        return _cells(text, letters, marks, roles)
-    return _words(text, letters, marks, roles, layout)
+        return _cells(marked)
+    return _words(marked, layout)
 
 
 @cache
 def _roles(layout: Layout) -> bytes:
     """Return for each byte what it may be the mark of."""
-    table = bytearray([_WORD]) * 256
-    table[ord(".")] |= _POINT
+    table = bytearray([WORD]) * 256
+    table[ord(".")] |= POINT
     for byte in b"eEdD":
-        table[byte] |= _EXPONENT
+        table[byte] |= EXPONENT
     if layout.cells:
-        table[_MARK] |= _QUOTE
+        table[_MARK] |= QUOTE
         for byte in (*range(32), *range(127, 256), ord("\\")):
-            table[byte] |= _ODD
+            table[byte] |= ODD
     else:
         table[ord(" ")] = 0
     for byte in b"\n" + layout.cut:
-        table[byte] = _SINGLE
+        table[byte] = SINGLE
     return bytes(table)
 
 
 def _find_ends(roles: Array) -> None:
     """Mark where words begin and stop; the line ends around them are none of their singles."""
     roles[0] = roles[-1] = 0
-    is_word = roles & _WORD
+    is_word = roles & WORD
     change = is_word[1:] ^ is_word[:-1]
-    roles[1:] |= (change & is_word[1:]) * (_START // _WORD) | (change & is_word[:-1]) * (_STOP // _WORD)
+    roles[1:] |= (change & is_word[1:]) * (START // WORD) | (change & is_word[:-1]) * (STOP // WORD)
 
 
-def _begun(first: Array) -> Array:
+def begun(first: Array) -> Array:
     """Say which words begin with a digit, a sign or a point."""
-    begun: Array = (first >= ord("+")) & (first <= ord("9")) & (first != _COMMA) & (first != ord("/"))
-    return begun
+    digits: Array = (first >= ord("+")) & (first <= ord("9")) & (first != _COMMA) & (first != ord("/"))
+    return digits
 
 
-def _asked(first: Array, length: Array, begun: Array, others: Array) -> Array:
-    """Say which of the others may be numbers all the same: those that begin like one, and `nan`, `inf` and `infinity`."""
+def _asked(first: Array, length: Array, like_numbers: Array, others: Array) -> Array:
+    """Say which of the others may be numbers all the same: what begins like one, and `nan`, `inf`, `infinity`."""
     import numpy as np  # noqa: PLC0415
 
     asked = np.zeros(len(first), bool)
@@ -100,7 +120,7 @@ def _asked(first: Array, length: Array, begun: Array, others: Array) -> Array:
     if len(which):
         small, size = first[which] | 0x20, length[which]
         named = ((small == ord("n")) | (small == ord("i"))) & ((size == len("nan")) | (size == len("infinity")))
-        asked[which] = begun[which] | named
+        asked[which] = like_numbers[which] | named
     return asked
 
 
@@ -113,28 +133,29 @@ def _places(marks: Array, roles: Array, span: tuple[Array, Array], inner: Array,
 
     start, end = span
     point = np.where(count > 0, marks[inner], end)
-    pointed = (count == 0) | ((count == 1) & (roles[inner] & _POINT != 0))
+    pointed = (count == 0) | ((count == 1) & (roles[inner] & POINT != 0))
     if pointed.all():
         return Places(start, end, point, np.full(len(start), -1)), pointed
     behind = (inner + 1).clip(max=len(marks) - 1)
-    lettered = (count == 2) & (roles[inner] & _POINT != 0) & (roles[behind] & _EXPONENT != 0)
+    lettered = (count == 2) & (roles[inner] & POINT != 0) & (roles[behind] & EXPONENT != 0)
     return Places(start, end, point, np.where(lettered, marks[behind], -1)), pointed | lettered
 
 
-def _words(text: bytes, letters: Array, marks: Array, roles: Array, layout: Layout) -> Words | None:
+def _words(marked: Marked, layout: Layout) -> Words | None:
     """Return words between blanks and single characters."""
     import numpy as np  # noqa: PLC0415
 
-    begins = np.flatnonzero(roles & _START != 0)
-    stops = np.flatnonzero(roles & _STOP != 0)
-    singles = np.flatnonzero(roles & _SINGLE != 0)
+    _, text, letters, marks, roles = marked
+    begins = np.flatnonzero(roles & START != 0)
+    stops = np.flatnonzero(roles & STOP != 0)
+    singles = np.flatnonzero(roles & SINGLE != 0)
     start, end = marks[begins], marks[stops]
     first = letters[start]
-    inner = begins + (roles[begins] & _POINT == 0)
+    inner = begins + (roles[begins] & POINT == 0)
     places, pointed = _places(marks, roles, (start, end), inner, stops - inner)
-    begun = _begun(first)
-    spelled = begun & pointed
-    asked = _asked(first, end - start, begun, ~spelled)
+    like_numbers = begun(first)
+    spelled = like_numbers & pointed
+    asked = _asked(first, end - start, like_numbers, ~spelled)
     if layout.cut and asked.any() and (letters[start[asked] - 1] == _COMMA).any():
         return None  # maybe the fraction of 1,5e+00
     columns = None
@@ -147,37 +168,48 @@ def _words(text: bytes, letters: Array, marks: Array, roles: Array, layout: Layo
     return Words(text, marks, singles, begins, places, (start, end), spelled, asked, None, columns)
 
 
-def _cells(text: bytes, letters: Array, marks: Array, roles: Array) -> Words | None:
+def _cells(marked: Marked) -> Words | None:
     """Return cells between delimiters and line ends."""
     import numpy as np  # noqa: PLC0415
 
-    bounds = np.flatnonzero(roles & _SINGLE != 0)
+    _, text, letters, marks, roles = marked
+    bounds = np.flatnonzero(roles & SINGLE != 0)
     begins, stops = bounds[:-1], bounds[1:]
     start, end = marks[begins] + 1, marks[stops]
     quoted, odd = np.zeros(len(start), bool), np.zeros(len(start), bool)
-    if (roles & (_QUOTE | _ODD)).any():
-        quotes, odds = (np.cumsum((roles & role) != 0) for role in (_QUOTE, _ODD))
+    if (roles & (QUOTE | ODD)).any():
+        quotes, odds = (np.cumsum((roles & role) != 0) for role in (QUOTE, ODD))
         inside = quotes[stops] - quotes[begins]
         quoted = (inside == 2) & (letters[start] == _MARK) & (letters[end - 1] == _MARK)
         odd = odds[stops] - odds[begins] > 0
         if ((inside > 0) & ~quoted).any():
             return None
-    bare_start, bare_end = _without_blanks(letters, start, end)
+    bare_start, bare_end = without_blanks(letters, start, end)
     first = letters[bare_start]
     places, pointed = _places(marks, roles, (bare_start, bare_end), begins + 1, stops - begins - 1)
-    begun = _begun(first)
+    like_numbers = begun(first)
     filled = (bare_start < bare_end) & ~odd
-    spelled = begun & pointed & filled
-    asked = odd | _asked(first, bare_end - bare_start, begun, filled & ~spelled)
+    spelled = like_numbers & pointed & filled
+    asked = odd | _asked(first, bare_end - bare_start, like_numbers, filled & ~spelled)
     places = places._replace(start=np.where(spelled, bare_start, start), end=np.where(spelled, bare_end, end))
     singles = bounds[1:-1][letters[marks[bounds[1:-1]]] == _NEWLINE]
     return Words(text, marks, singles, begins, places, (start, end), spelled, asked, quoted, None)
 
 
-def _without_blanks(letters: Array, start: Array, end: Array) -> tuple[Array, Array]:
+def without_blanks(letters: Array, start: Array, end: Array) -> tuple[Array, Array]:
     """Return where cells begin and end without the blanks around them."""
     while (blank := (letters[start] == _BLANK) & (start < end)).any():
         start = start + blank
     while (blank := (letters[end - 1] == _BLANK) & (start < end)).any():
         end = end - blank
     return start, end
+
+
+@cache
+def columns_written() -> tuple[Array, Array]:
+    """Return how columns are written, `:12 `, in words of eight characters, and how long that is; nothing for 0."""
+    import numpy as np  # noqa: PLC0415
+
+    texts = [b"", *[b":%d " % column for column in range(1, MOST_COLUMNS)]]
+    words = np.array([int.from_bytes(text, "little") for text in texts], np.uint64)
+    return words, np.array([len(text) for text in texts])

@@ -14,8 +14,10 @@ from nexapod_batch.compare.blocks import Block, Known, by_arrays, by_printf, rou
 from nexapod_batch.compare.comparators.round import COMPARISON as ROUND
 from nexapod_batch.compare.comparators.significant import COMPARISON as SIGNIFICANT
 from nexapod_batch.compare.formats import csv_rows, text
+from nexapod_batch.compare.like_lines import form_of_like_lines
 from nexapod_batch.compare.registry import normalized_digest
 from nexapod_batch.compare.stream import Source
+from nexapod_batch.compare.word_arrays import marked_lines
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import Comparator, CompareRule
 from nexapod_batch.testing.comparators import Trickle
@@ -104,6 +106,44 @@ def test_usual_lines_are_taken_together(reader: str, line: str) -> None:
     (block,) = blocks_of(f"{line}\n".encode() * 9, reader)
     normal = SIGNIFICANT.token(RULES[3])
     assert by_arrays(block, SIGNIFICANT.style(RULES[3]), True, Known(normal)) == b"".join(normal(token) + b" " for token in block.tokens())
+
+
+#: How the words of a line are written, and what stands behind each.
+line_styles = st.lists(
+    st.tuples(st.sampled_from(["%.3f", "%.15e", "%12.4f", "%20.10f", "%.17g", "%d", "%6d", "%+.4f", "%.9e", "% .6E", "%.0f", "%.22f"]), st.sampled_from([" ", "  ", ",", "\t", "\t\t", ", ", "=", ";"])),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+def like_table(line_style: list[tuple[str, str]], seed: int, tail: str) -> bytes:
+    """Return lines of numbers of one style each."""
+    random = np.random.default_rng(seed)
+    sizes = 10.0 ** random.integers(-6, 9, len(line_style))
+    lines = []
+    for _ in range(7):
+        numbers = random.standard_normal(len(line_style)) * sizes * (random.random(len(line_style)) > 0.1)
+        lines.append("".join(style % number + gap for (style, gap), number in zip(line_style, numbers.tolist(), strict=True)) + tail)
+    return "\n".join(lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize("reader", READERS)
+@settings(max_examples=150)
+@given(st.sampled_from(RULES), line_styles, st.integers(0, 1 << 30), st.sampled_from(["", "1.5", "7", "x"]))
+def test_lines_that_are_alike_are_what_their_words_are(reader: str, rule: CompareRule, line_style: list[tuple[str, str]], seed: int, tail: str) -> None:
+    """Whatever their styles and the marks between them."""
+    for block in blocks_of(like_table(line_style, seed, tail), reader):
+        check(block, rule)
+
+
+@pytest.mark.parametrize("reader", ["text", "csv", "free"])
+@pytest.mark.parametrize("style", ["%.15e", "%.6f", "%16.8f", "%d", "%+.4E", "%8.3f"])
+def test_lines_of_numbers_are_alike(reader: str, style: str) -> None:
+    """So that tables are read fast: whatever the signs and sizes of their numbers."""
+    between = "," if reader == "csv" else " "
+    (block,) = blocks_of(like_table([(style, between)] * 3, 3, style % 0.5), reader)
+    normal = SIGNIFICANT.token(RULES[3])
+    form = form_of_like_lines(marked_lines(block.raw, block.layout), block.layout, 8, True)
+    assert form == b"".join(normal(token) + b" " for token in block.tokens())
 
 
 @pytest.mark.parametrize("digits", [1, 2, 7, 8, 9, 10, 11, 15])
