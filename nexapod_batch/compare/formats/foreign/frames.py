@@ -23,6 +23,8 @@ __all__ = ["MOST", "NUMBERS", "send", "send_batch"]
 
 #: Bytes of a frame, at most.
 MOST = 256 << 20
+#: Bytes of numbers that are sent together: what is made of them stays in the processor's cache.
+_TOGETHER = 1 << 18
 #: Codes of `array` that numbers are sent by.
 NUMBERS = frozenset("bBhHiIqQfd")
 
@@ -41,5 +43,8 @@ def send_batch(stream: BinaryIO, batch: Sent) -> None:
         send(stream, "tokens", batch)
         return
     view = memoryview(batch)
-    send(stream, batch.typecode if isinstance(batch, array) else view.format, view.nbytes)
-    stream.write(view.cast("B"))
+    kind, content = batch.typecode if isinstance(batch, array) else view.format, view.cast("B")
+    for begin in range(0, len(content), _TOGETHER):
+        piece = content[begin : begin + _TOGETHER]
+        send(stream, kind, len(piece))
+        stream.write(piece)
