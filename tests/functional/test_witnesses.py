@@ -75,3 +75,34 @@ def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None
     assert "  but:     epoch 2 began from an older copy: " in shown
     first = [name for name in begun(tmp_path) if name.startswith("1_")]
     assert len(first) == len(set(first))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--standby",)], ids=["noticed", "said"])
+def test_what_a_restored_copy_never_heard_of(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A job ends under its own number, new ones get others, no report is refused, no attempt spent, and nothing runs twice."""
+    (tmp_path / "job.toml").write_text(ARRAY)
+    copy, home = tmp_path / "copy.db", tmp_path / "c"
+    with reserved_port() as port, ExitStack() as stack:
+        at = ("--port", str(port))
+        with running(home, *at) as server:
+            for name in NODES:
+                joined(server, tmp_path / name, "--name", name, "--owner", name)
+                stack.enter_context(working(tmp_path / name))
+            server.command("db", "backup", str(copy))
+            server.command("submit", str(tmp_path / "job.toml"))
+            until("a report", lambda: rows(home, "SELECT 1 FROM report"))
+        command(home, "db", "restore", str(copy))
+        with running(home, *at, *options, init=False) as server:
+            until("the job", lambda: rows(home, "SELECT 1 FROM job"))
+            new = json.loads(server.command("submit", "--agree", "1", "--wait", "--json", "--", "true").stdout)
+            until("all to end", lambda: not rows(home, "SELECT 1 FROM job WHERE finished_at IS NULL"))
+            states = rows(home, "SELECT id, n_accepted FROM job WHERE id = 1")
+            replicas = rows(home, "SELECT count(*) FROM replica WHERE job_id = 1")
+            server.command("verify", "1")
+            server.command("ledger", "verify")
+            refused = rows(home, "SELECT reason FROM quarantine")
+    assert (states, replicas, refused) == ([(1, TASKS)], [(2 * TASKS,)], [])
+    assert new["job"] > 1_000
+    names = begun(tmp_path)
+    assert len(names) == len(set(names))

@@ -24,9 +24,9 @@ from nexapod_batch.coordinator.nodes.settings import prepare
 from nexapod_batch.coordinator.pass_faults import Faults, keep_faults
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
 from nexapod_batch.coordinator.placement.node_fetch import fetch_wanted
-from nexapod_batch.coordinator.steps.adopt import first_job_to_place
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
+from nexapod_batch.coordinator.steps.epochs import first_job_to_place, unheard
 from nexapod_batch.coordinator.steps.heads import sign_news
 from nexapod_batch.coordinator.steps.ingest import ingest, unread
 from nexapod_batch.coordinator.steps.last_words import ask_ends, overrule
@@ -141,12 +141,15 @@ def _pass(
     if clusters.due(c, nodes):  # most passes need not look at what open jobs want
         clusters.keep(c, clusters.ask(c, clusters.wanted(c, nodes)))
     unusable = prepare(c, nodes, faults)
-    first_job = first_job_to_place(c, nodes)  # before ingest adopts: what nodes bring later waits for the next pass
+    silent = unheard(c, nodes)  # before ingest adopts: what nodes bring later waits for the next pass
+    first_job = first_job_to_place(c, silent)
     launches = _ask(c, nodes, faults, end)  # 1. what the backends say
     ends = {} if _over(c, end) else ask_ends(c, nodes, faults)
     _handed(c, launches)  # before the reports: what a runner signs of its place is compared with it
     share = None if end is None else c.clock() + max(0.0, end - c.clock()) / 2  # the rest is for what comes of it
-    intake = ingest(c, nodes, faults, share)  # 2. what the nodes reported until then
+    heard = [node for node in nodes if node.id not in silent]
+    intake = ingest(c, heard, faults, share)  # 2. what the nodes reported until then
+    intake.behind |= silent
     done.ingested, done.quarantined = intake.reports, intake.quarantined
     settled = [(row, None if row.node_id in intake.behind else said) for row, said in launches]
     done.lost = _settle(c, nodes, settled, faults) + _overdue(c)  # 3. who will not report any more

@@ -21,22 +21,19 @@ from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.files import careful
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.mesh import holding
-from nexapod_batch.mesh.lease import SILENT_S
-from nexapod_batch.mesh.mailbox import Mailbox
-from nexapod_batch.mesh.messages import FIRST_EPOCH, Held
+from nexapod_batch.mesh.messages import Held
 from nexapod_batch.model.document import from_document
 from nexapod_batch.store.repositories.replicas import NewReplica
 from nexapod_batch.trust.bundle import encode_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
     from nexapod_batch.model.replica import Bundle
 
-__all__ = ["adopt", "first_job_to_place"]
+__all__ = ["adopt"]
 
 
 def adopt(c: Coordinator) -> list[Path]:
@@ -56,21 +53,6 @@ def adopt(c: Coordinator) -> list[Path]:
             except NexapodError as error:
                 log.warning(__name__, "a launch cannot be adopted", launch=held.launch, error=error.one_line)
     return files
-
-
-def first_job_to_place(c: Coordinator, nodes: Sequence[Node]) -> int:
-    """Return the first job of which replicas may be placed: 0 for any.
-
-    After a takeover jobs of before wait until every node that joined has said what it holds, or was silent for as long
-    as leases last: the numbers of replicas that it brings must be free, and have no gaps.
-    """
-    epoch = c.store.operations.epoch()
-    if epoch.number == FIRST_EPOCH or c.now() - epoch.since > SILENT_S * 1000:
-        return 0
-    joined = [node for node in nodes if node.joined and node.active]
-    if all(Mailbox(c.context(node).spool).followed() >= epoch.number for node in joined):
-        return 0
-    return epoch.first_job
 
 
 def _adopt(c: Coordinator, nodes: dict[str, Node], held: Held) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.steps.epochs import begin_epoch, expect_words
 from nexapod_batch.coordinator.steps.launch_endings import launch_reason
 from nexapod_batch.files import atomic
 from nexapod_batch.ledger.events import Kind, event
@@ -35,9 +36,10 @@ def mark(c: Coordinator) -> None:
 
 
 def end_what_was_restored(c: Coordinator) -> int:
-    """End every open launch of a database that is older than what was handed over; return how many.
+    """End open launches of a database that is older than what was handed over; return how many.
 
-    The caller holds the writer's lock. Reports of such launches may still come, and count as any that come late.
+    Where nodes joined, a new epoch begins: they bring what this copy does not know, and their launches go on. The
+    caller holds the writer's lock. Reports of such launches may still come, and count as any that come late.
     """
     try:
         handed = int(_file(c).read_bytes()[:20])
@@ -45,13 +47,18 @@ def end_what_was_restored(c: Coordinator) -> int:
         return 0
     if handed <= c.store.launches.newest():
         return 0
-    rows, stored = c.store.launches.all_open(), REASON.stored()
+    joined, stored = {node.id for node in c.nodes() if node.joined}, REASON.stored()
+    rows = [row for row in c.store.launches.all_open() if row.node_id not in joined]
     with c.store.atomic():
         c.store.ledger.append([event(Kind.RESTORED, c.now(), launches=len(rows))])
+        if joined:
+            begin_epoch(c)
         for row in rows:
             gone = c.store.launches.lose(row.id, execution=Execution.LOST.value, reason=stored, now=c.now())
             c.store.tasks.note_news(sorted(set(gone)))
             c.store.launches.end(launch_reason(row.id, REASON))
+    if joined:
+        expect_words(c)
     mark(c)
     return len(rows)
 
