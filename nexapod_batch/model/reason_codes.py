@@ -76,6 +76,7 @@ class Code:
     JOB_IS_NEW = "job.is_new"
     QUEUE_PLACE = "job.queue_place"
     WAITS_FOR_JOB = "job.waits_for"
+    OUTPUTS_DOUBTED = "job.outputs_doubted"
     OUTPUTS_UNPUBLISHED = "job.outputs_unpublished"
     OUTPUTS_UNREADABLE = "job.outputs_unreadable"
     OUTPUTS_UNKNOWN = "job.outputs_unknown"

@@ -69,6 +69,7 @@ MEANINGS: Mapping[str, str] = {
     Code.TOO_FEW_DOMAINS: "fewer distinct domains in reach than quorum.agree",
     Code.FEW_DOMAINS: "a warning: fewer distinct domains in reach than quorum.max_replicas",
     Code.WAITS_FOR_JOB: "the job waits for another one that it depends on",
+    Code.OUTPUTS_DOUBTED: "its inputs are outputs whose quorum is no longer met",
     Code.OUTPUTS_UNPUBLISHED: "its inputs are outputs that are accepted and not published yet",
     Code.OUTPUTS_UNREADABLE: "published outputs that it needs cannot be read, or are no longer what was signed",
     Code.OUTPUTS_UNKNOWN: "it is no longer known which outputs a task has that it needs",

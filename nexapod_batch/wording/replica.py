@@ -21,6 +21,7 @@ def _waits_for(p: Parameters) -> str:
 
 TEMPLATES: Mapping[str, Template] = {
     Code.WAITS_FOR_JOB: _waits_for,
+    Code.OUTPUTS_DOUBTED: "{task} is no longer met by a quorum: nexapod-batch retry {task}",
     Code.OUTPUTS_UNPUBLISHED: "waits for the outputs of {task} to be published",
     Code.OUTPUTS_UNREADABLE: "outputs of the job before cannot be used: {error}",
     Code.OUTPUTS_UNKNOWN: "which outputs {task} has is not known any more: nexapod-batch verify {task} says why",

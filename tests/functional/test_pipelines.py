@@ -158,6 +158,38 @@ def test_results_that_are_not_what_was_signed(home: Home, what: str) -> None:
     assert (home.path / "results/2/0/out").read_text() == "1\n"
 
 
+@pytest.mark.parametrize("names", [("a",), ("a", "b"), ("a", "b", "c"), ("d", "c", "b", "a", "e")], ids="-".join)
+@pytest.mark.parametrize("way", ["input", "element", "depends_on"])
+def test_circles(home: Home, names: tuple[str, ...], way: str) -> None:
+    """Of one job or of several, whatever ties them: told before anything is stored, and nobody waits for ever."""
+    files = []
+    for name, before in zip(names, (*names[1:], names[0]), strict=True):
+        more = {
+            "input": source(f"job:{before}/out", "in"),
+            "element": '[array]\nids = "1-2"\n' + source(f"job:{before}_{{task}}/out", "in"),
+            "depends_on": f'[schedule]\ndepends_on = ["{before}"]\n',
+        }[way]
+        files.append(descriptor(home, name, "echo > out", more))
+    done = home.call("submit", *files)
+    assert done.code in {2, 65}, done.out
+    assert ("no such job: got 'a" if len(names) == 1 else "in a circle") in done.err
+    assert home.jobs() == []
+
+
+def test_elements_of_arrays_that_differ_in_size(home: Home) -> None:
+    """A task without an element before it is told at submit, with both jobs; nothing is stored."""
+    first = descriptor(home, "first", "echo {task} > out", '[array]\nids = "1-3"\n')
+    second = descriptor(home, "second", "cp in out", '[array]\nids = "1-4"\n' + source("job:first_{task}/out", "in"))
+    done = home.call("submit", first, second)
+    assert done.code == 65
+    assert "has no task 4" in done.err
+    assert {job["state"] for job in home.jobs()} <= {"cancelled"}
+    fewer = descriptor(home, "second", "cp in out", '[array]\nids = "2"\n' + source("job:first_{task}/out", "in"))
+    done = home.call("submit", first, fewer, "--wait", "--parsable")
+    assert done.code == 0, done.err
+    assert (home.path / f"results/{done.out.split()[-1]}/2/out").read_text() == "2\n"
+
+
 @pytest.mark.parametrize(("first", "second", "wanted"), [
     ("job:second/out", "job:first/out", "in a circle: got"),
     ("job:other/out", "job:first/out", "no such job: got 'other'"),

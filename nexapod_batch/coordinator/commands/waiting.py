@@ -35,7 +35,7 @@ _MANY = 20  # reports in one pass from which on the workers count as busy
 PUBLISH_S, _SLICE_S = 0.5, 0.15
 #: Jobs that follow one another, as far as is looked for one that keeps all of them back.
 MAX_CHAIN = 100
-_FOR_GOOD = {Code.NO_SUCH_OUTPUT, Code.NO_SUCH_TASK, Code.TOO_MANY_INPUTS}
+_FOR_GOOD = {Code.NO_SUCH_OUTPUT, Code.NO_SUCH_TASK, Code.OUTPUTS_DOUBTED, Code.TOO_MANY_INPUTS}
 
 
 class _Seen(Struct, frozen=True):

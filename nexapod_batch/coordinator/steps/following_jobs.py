@@ -343,6 +343,8 @@ def _published(c: Coordinator, job_id: int, task: int) -> _Published:
     name = f"{job_id}_{task}"
     if not row.published or row.published_from is None:
         raise _MissingError(Reason(code=Code.OUTPUTS_UNPUBLISHED, parameters={"task": name}))
+    if row.doubt:  # by a key that was revoked since, say: what is built on it would rest on nothing
+        raise _MissingError(Reason(code=Code.OUTPUTS_DOUBTED, parameters={"task": name}))
     (replica,) = [one for one in c.store.replicas.of_task(job_id, task) if one.number == row.published_from]
     try:
         statement = statement_of(c, replica.id)
