@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from nexapod_batch.errors import PluginError
+from nexapod_batch.files import answers
 from nexapod_batch.runtimes import Fact
 
 __all__ = ["Program", "Way", "examine", "find_program", "fuse", "user_namespaces", "way"]
@@ -81,15 +82,14 @@ def _configuration(program: str) -> dict[str, str]:
     """Return what the program was built with: name, version, folders."""
     env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/proc/none", "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            [program, "buildcfg"], capture_output=True, text=True, timeout=_CALL_S, check=False, cwd="/", env=env
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = answers.ask([program, "buildcfg"], timeout_s=_CALL_S, env=env)
+    except OSError as error:
         raise PluginError(f"{program} cannot be run", got=str(error)) from error
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise PluginError(f"{program} buildcfg ended with {done.returncode}", got=said, wanted="apptainer 1.1 or newer")
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    stdout, stderr = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    if done.status:
+        said = (stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise PluginError(f"{program} buildcfg ended with {done.status}", got=said, wanted="apptainer 1.1 or newer")
+    return dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
 
 
 def _links(program: str, library: bytes) -> bool:

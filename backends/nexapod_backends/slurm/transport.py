@@ -16,7 +16,8 @@ from typing import IO, TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from nexapod_batch import interpreter
-from nexapod_batch.files import atomic, careful
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.files import answers, atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 
 if TYPE_CHECKING:
@@ -124,16 +125,17 @@ class LocalTransport:
 
         Raises:
             TimeoutError: It takes longer.
+            SchedulerError: It answers without end.
 
         """
         try:
-            done = subprocess.run(
-                argv, input=text, capture_output=True, timeout=timeout_s, check=False,
-                env={**environment(os.environ), **extra}, encoding="utf-8", errors="replace", cwd=interpreter.FOLDER,
+            done = answers.ask(
+                argv, text=text.encode(), timeout_s=timeout_s, env={**environment(os.environ), **extra},
+                cwd=interpreter.FOLDER,
             )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError(str(error)) from error
-        return Done(done.returncode, done.stdout, done.stderr)
+        except answers.EndlessError as error:
+            raise SchedulerError("a command answers without end", got=str(error)) from error
+        return Done(done.status, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
     def start(self, argv: Sequence[str], extra: Mapping[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a program in the same surroundings, with pipes as its stdin and stdout; OSError when it cannot be."""

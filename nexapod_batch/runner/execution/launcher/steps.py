@@ -81,15 +81,13 @@ def of_allocation(path: str, environment: Mapping[str, str]) -> Steps | None:
 
 def _answer(argv: list[str], env: Mapping[str, str]) -> str | None:
     """Return what the program prints; None where it fails, or does not answer in time."""
-    import subprocess  # noqa: PLC0415 - most replicas are one process
+    from nexapod_batch.files import answers  # noqa: PLC0415 - most replicas are one process
 
     try:
-        done = subprocess.run(
-            argv, env=env, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = answers.ask(argv, env=env, timeout_s=_TIMEOUT_S)
+    except OSError:
         return None
-    if done.returncode:
+    if done.status:
         return None
     return done.stdout.decode("utf-8", "replace")
 
