@@ -141,8 +141,9 @@ def test_a_coordinator_killed_at_sbatch_adopts_or_submits(home: SlurmHome, alpha
         "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1",
         "exit 0",
         "sleep 600",
+        "yes '~|~'",
     ],
-    ids=["noise", "another form", "fails", "says nothing", "hangs"],
+    ids=["noise", "another form", "fails", "says nothing", "hangs", "says it without end"],
 )
 def test_a_queue_that_cannot_be_read_ends_nothing(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, lines: str) -> None:
     """Neither is anything called lost, nor submitted again; reports come through files all the same."""
