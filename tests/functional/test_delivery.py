@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home, ended
+from homes import PROGRAM, Home, ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -213,3 +213,30 @@ def test_a_full_disk_is_told(home: Home, tmp_path: Path) -> None:
         subprocess.run(["umount", project], check=True)
     assert home.call("results", 1, "--deliver").code == 0
     shutil.rmtree(project)
+
+
+@pytest.mark.parametrize(("what", "code", "there"), [("project", 0, ["sum-1"]), ("project/sum-1", 78, [])])
+def test_a_folder_that_is_a_link(home: Home, tmp_path: Path, what: str, code: int, there: list[str]) -> None:
+    """A folder that the account allows may be a link of its own; what lies below leads nowhere else."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / what).parent.mkdir(exist_ok=True)
+    (tmp_path / what).symlink_to(elsewhere)
+    done = home.submit(JOB % f"{tmp_path}/project", "--wait")
+    assert done.code == code, done.err
+    assert ("results may not be delivered there" in done.err) is (code != 0)
+    assert names(elsewhere) == there
+
+
+def test_two_deliveries_at_once(home: Home, tmp_path: Path) -> None:
+    """One of them delivers, the others wait for it and find it done; the place is whole."""
+    project = tmp_path / "project"
+    project.write_text("no folder yet")
+    assert home.submit(JOB % project, "--wait").code == 0
+    project.unlink()
+    argv = [PROGRAM, "results", "1", "--deliver"]
+    several = [subprocess.Popen(argv, env=home.env, cwd=home.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    told = [one.communicate(timeout=120) for one in several]
+    assert [one.returncode for one in several] == [0, 0, 0], told
+    assert names(project) == ["sum-1"]
+    assert home.call("verify", project / "sum-1").code == 0

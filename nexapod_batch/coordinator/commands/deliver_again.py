@@ -31,7 +31,7 @@ def deliver_again(c: Coordinator, jobs: Sequence[int]) -> tuple[list[str], list[
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for job in jobs:
             c.store.deliveries.at_once(job)
-    deliver(c)
+    deliver(c, waits=True)  # else the last fault would be told, and another process deliver meanwhile
     rows = [row for row in map(c.store.deliveries.find, jobs) if row is not None]
     done = [row.place for row in rows if row.place and not row.reason]
     return done, list(filter(None, [Reason.parse(row.reason) for row in rows]))

@@ -31,16 +31,17 @@ __all__ = ["add_standing", "deliver"]
 _FIRST_MS, _LAST_MS = 30_000, 3_600_000
 
 
-def deliver(c: Coordinator, *, seconds: float = inf) -> tuple[list[int], list[Reason]]:
+def deliver(c: Coordinator, *, seconds: float = inf, waits: bool = False) -> tuple[list[int], list[Reason]]:
     """Deliver what is due; return the jobs that were delivered, and what failed.
 
-    After so many seconds nothing more is begun. Where another process delivers, nothing is done.
+    After so many seconds nothing more is begun. Where another process delivers, nothing is done, or it is waited for
+    (`waits`).
     """
     due = c.store.deliveries.due(c.now())
     if not due:
         return [], []
     done, faults, end = [], [], c.clock() + seconds
-    with _alone(c) as alone:
+    with _alone(c, waits=waits) as alone:
         for row in c.store.deliveries.due(c.now()) if alone else ():
             if c.clock() >= end:
                 break
@@ -102,12 +103,12 @@ def _put(c: Coordinator, row: DeliveryRow, place: str) -> str:
 
 
 @contextmanager
-def _alone(c: Coordinator) -> Iterator[bool]:
+def _alone(c: Coordinator, *, waits: bool) -> Iterator[bool]:
     """Hold the lock of deliveries; it is free at once when a process is killed. False where another one holds it."""
     fd = os.open(c.paths.home / "delivery.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
