@@ -68,6 +68,7 @@ distinct = "node"
 #: What a storm may do, by the names under which it is counted; the proxies add what they did to requests.
 FAULTS = (
     "kill_server", "kill_agent", "kill_worker", "restart_server", "restart_agent", "copy", "take_over",
+    "restore",
 )  # fmt: skip
 #: Seconds for which calm may take to come after a storm.
 CALM_S = 240.0
@@ -172,8 +173,8 @@ class MeshStorm:
     #: Bounds of the seconds between two faults.
     pause_s = (0.05, 0.5)
 
-    def __init__(self, template: MeshTemplate, seed: int, wanted: int = 8) -> None:
-        """Begin with nothing up."""
+    def __init__(self, template: MeshTemplate, seed: int, wanted: int = 8, *, restores: bool = False) -> None:
+        """Begin with nothing up; with `restores` the database is put back to older copies as well."""
         self.template, self.world, self.seed, self.wanted = template, template.world, seed, wanted
         self.chance = random.Random(seed)  # noqa: S311 - to be the same each time
         self.counts: Counter[str] = Counter()
@@ -183,7 +184,7 @@ class MeshStorm:
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.took = [time.monotonic()]
         self.jobs: list[str] = []  # their UUIDs, in the order of submission
-        self.outcome = Outcome(0, 0, 0)
+        self.outcome, self.restores = Outcome(0, 0, 0), restores
 
     @property
     def home(self) -> Path:
@@ -235,6 +236,8 @@ class MeshStorm:
             self._kill_server, self._kill_agent, self._kill_agent, self._kill_worker, self._kill_worker,
             self._restart_server, self._restart_agent, self._copy,
         ]  # fmt: skip
+        if self.restores:
+            kinds += [self._restore, self._restore]
         return [*kinds, self._take_over] if self.leader + 1 < LEADERS else kinds
 
     def _kill_server(self) -> bool:
@@ -282,6 +285,16 @@ class MeshStorm:
         self._copy()
         return True
 
+    def _restore(self) -> bool:
+        """Kill -9 the leader, and put its database back to the newest copy; seldom nobody says so."""
+        _killed(self.server)
+        for path in self.home.glob("state.db*"):
+            path.unlink()
+        shutil.copy(self.copies[-1], self.home / "state.db")
+        said = self.chance.random() < 0.7
+        self._serve(*(["--standby"] if said else []))
+        return True
+
     # ---- what holds it up
 
     def _mend(self) -> None:
@@ -317,8 +330,15 @@ class MeshStorm:
         for proxy in self.template.proxies:
             proxy.wild = wild
 
+    def _say_restored(self) -> None:
+        """Begin an epoch: a pass notices only that launches are missing, and nodes wait until somebody says the rest."""
+        _ended(self.server)
+        self._serve("--standby")
+
     def _calm(self) -> None:
         """Let everything come to its end; what the copy of a stand-in did not know, and no node had, is submitted again."""
+        if self.counts["restore"]:
+            self._say_restored()
         until("every job to end", self._all_ended)
         known = {uuid for (uuid,) in rows(self.home, "SELECT uuid FROM job")}
         for uuid in [uuid for uuid in self.jobs if uuid not in known]:
@@ -475,11 +495,11 @@ def ended_well(storm: MeshStorm, keep: Path | None) -> bool:
     return True
 
 
-def raised(seeds: range, keep: Path | None, summary: Summary) -> None:
+def raised(seeds: range, keep: Path | None, summary: Summary, *, restores: bool) -> None:
     """Raise the storms of some seeds, one after the other, and count what comes of them."""
     with tempfile.TemporaryDirectory(prefix="nexapod-storm-") as folder, mesh_template(Path(folder)) as template:
         for seed in seeds:
-            storm, began = MeshStorm(template, seed), time.monotonic()
+            storm, began = MeshStorm(template, seed, restores=restores), time.monotonic()
             good = ended_well(storm, keep)
             summary.add(storm, good=good)
             result, seconds = "good" if good else "FAILED", time.monotonic() - began
@@ -492,6 +512,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=300, help="how many")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first seed")
     parser.add_argument("--to", type=int, help="the last one, instead of --seeds")
+    parser.add_argument("--restores", action="store_true", help="put the database back to older copies as well")
     parser.add_argument("--keep", type=Path, help="where the world of a storm that broke something is kept")
     parser.add_argument("--json", action="store_true", help="say at the end what came of all, as one JSON object")
     options = parser.parse_args()
@@ -500,7 +521,7 @@ def main() -> int:
     summary = Summary()
     end = options.first + options.seeds if options.to is None else options.to + 1
     try:
-        raised(range(options.first, end), options.keep, summary)
+        raised(range(options.first, end), options.keep, summary, restores=options.restores)
     except KeyboardInterrupt:
         summary.stopped = True
     document = summary.document()
