@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,7 @@ from homes import TRUE, Home, ended
 from spools import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 LOST = "the database was put back from a backup"
 
@@ -69,3 +70,16 @@ def test_a_backup_that_knows_all_is_left_alone(home: Home, tmp_path: Path) -> No
     gate.touch()
     assert home.call("wait", "1", "--timeout", "90s").code == 0
     assert len(home.json("show", 1)["tasks"][0]["replicas"]) == 2
+
+
+@pytest.mark.parametrize(
+    "put",
+    [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: (path.touch(), os.truncate(path, 4 << 40))],
+    ids=["a fifo", "a folder", "a device without end", "4 TB of nothing"],
+)
+def test_what_lies_in_the_place_of_the_number_stops_no_pass(home: Home, put: Callable[[Path], object]) -> None:
+    """It tells nothing, and is neither waited for nor read without end."""
+    number = home.path / "newest-launch"
+    number.unlink(missing_ok=True)
+    put(number)
+    assert home.call("reconcile", before=("prlimit", f"--data={400 << 20}")).code == 0

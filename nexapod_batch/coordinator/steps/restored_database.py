@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.steps.epochs import begin_epoch, expect_words
 from nexapod_batch.coordinator.steps.launch_endings import launch_reason
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.reason import Code, Reason
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REASON", "end_what_was_restored", "mark"]
 
+_LONGEST = 32  # bytes of a number
 #: Why replicas of such launches are lost.
 REASON = Reason(code=Code.RESTORED)
 
@@ -42,7 +43,7 @@ def end_what_was_restored(c: Coordinator) -> int:
     caller holds the writer's lock. Reports of such launches may still come, and count as any that come late.
     """
     try:
-        handed = int(_file(c).read_bytes()[:20])
+        handed = int(careful.read(_file(c), _LONGEST))
     except (OSError, ValueError):  # of the time before there was the file, or lost: then nothing can be told
         return 0
     if handed <= c.store.launches.newest():
