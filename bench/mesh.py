@@ -1,6 +1,6 @@
 """What nodes that joined cost a server, and what work through them costs: polls, memory, executions, latency.
 
-    python bench/mesh.py [polls] [memory] [executions] [latency]
+    python bench/mesh.py [polls] [memory] [executions] [latency] [transfer]
 
 Everything has its counterpart in the same run. CPU time is read from /proc, so that a busy machine changes little.
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import transfer
 from common import PROGRAM, array_of_true, header, line
 from functional.test_mesh import joined, working
 from server import cpu_s
@@ -52,6 +53,7 @@ CONNECTIONS, WARM = 8, 400
 FOLDER = "/inputs"
 TASKS, AGENTS = 2_000, 4
 SAMPLES = 31
+OUTPUT_MIB = int(os.environ.get("BENCH_MIB", "1024"))
 LATENCIES = ("from submit to a node that waits", "from a report to its verdict")
 
 #: Starlette with the check of signatures that ours makes, for keys argv[1] in hex; it answers a poll with a constant.
@@ -83,12 +85,12 @@ class Nodes(NamedTuple):
     signers: list[Signer]
 
 
-def registered(folder: Path, number: int) -> Nodes:
-    """Register so many nodes in a new home, without a server."""
+def registered(folder: Path, number: int, seeds: Sequence[bytes] = ()) -> Nodes:
+    """Register so many nodes in a new home, without a server; with keys of these seeds where some are given."""
     home = folder / "home"
     profile, _ = machine.take(folder)
     offer = Offer(profile=profile)
-    signers = [Signer.from_seed(os.urandom(32)) for _ in range(number)]
+    signers = [Signer.from_seed(seed) for seed in seeds or [os.urandom(32) for _ in range(number)]]
     with open_coordinator(Paths(home, (home,), home / "results")) as c, c.store.atomic():
         for count, signer in enumerate(signers):
             name = f"node-{count}"
@@ -301,9 +303,20 @@ def finished_s(home: Path, job: int) -> float:
     return (row[0] or 0) / 1000
 
 
+def compare_transfer() -> None:
+    """How fast a large output comes from a node, and what memory that takes."""
+    seed = os.urandom(32)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        nodes = registered(Path(folder), 1, [seed])
+        transfer.compare(nodes.home, seed, OUTPUT_MIB)
+
+
 def main() -> None:
     """Measure and print."""
-    parts = {"polls": compare_polls, "memory": compare_memory, "executions": compare_executions, "latency": compare_latency}
+    parts = {
+        "polls": compare_polls, "memory": compare_memory, "executions": compare_executions,
+        "latency": compare_latency, "transfer": compare_transfer,
+    }  # fmt: skip
     header()
     for name in sys.argv[1:] or parts:
         parts[name]()
