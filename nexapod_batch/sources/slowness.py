@@ -43,9 +43,15 @@ class Watch:
         self._thread.join()
 
     def over(self, connection: socket.socket) -> None:
-        """Watch this connection from now on: of a request that is redirected there are several."""
+        """Watch this connection from now on: of a request that is redirected there are several.
+
+        Raises:
+            TimeoutError: It took too long until it stood.
+
+        """
         with self._lock:
             self._socket = connection
+        self.check()
 
     def counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """Yield blocks as they come.
