@@ -11,7 +11,7 @@ from nexapod_batch.config.rules import nearest_line
 from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files.own import Seen, trouble
-from nexapod_batch.model.words import SITE_NAME
+from nexapod_batch.model.words import OWNER, OWNER_WORDS, SITE_NAME
 from nexapod_batch.schema.kinds import Key, Kind, ListOf, Report, Table, Text, Value, Whole
 from nexapod_batch.schema.quantities import Duration, Size
 
@@ -96,9 +96,7 @@ _DELIVERY = Table(
 SETTINGS = Table(
     {
         "schema": Key(Whole(1, 1), "Version of this format.", 1),
-        "owner": Key(
-            Text("letters, digits, `_ . @ + -`", pattern=r"[A-Za-z0-9_.@+-]{1,128}"), "Owner of nodes made here."
-        ),
+        "owner": Key(Text(OWNER_WORDS, pattern=OWNER), "Owner of nodes made here."),
         "site": Key(Text("a site name", pattern=SITE_NAME), "Site that jobs go to."),
         "retention": Key(_RETENTION, "When folders are removed.", {}),
         "images": Key(_IMAGES, "How container images are kept and fetched.", {}),

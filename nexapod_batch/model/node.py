@@ -58,10 +58,13 @@ class Node(Struct, frozen=True, kw_only=True):
     def domain(self, field_name: Domain, run: str) -> str:
         """Return which failure domain this node stands in; `run` identifies the single execution.
 
-        One that joined counts by its owner alone, whatever must differ: two of one owner are never two.
+        One that joined counts by its owner alone, whatever must differ: two of one owner are never two. Where owners
+        must differ, it and a site's node of the same owner are one as well.
         """
         if field_name is Domain.RUN:
             return run
+        if self.joined and field_name is Domain.OWNER:
+            return self.owner
         if self.joined:
             return f"owner {self.owner}"
         if field_name in self.counts_as:

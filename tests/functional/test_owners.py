@@ -39,6 +39,39 @@ def states(home: Home) -> dict[str, str]:
     return {row["owner"]: row["state"] for row in home.json("owner", "ls")["owners"]}
 
 
+@pytest.mark.parametrize("owner", ["lab", "Lab of Ana", "ann@lab.example"])
+def test_an_owner_of_a_node_here_and_of_one_that_joined_is_one(home: Home, owner: str) -> None:
+    """Where owners must differ they are no quorum, and of a task they never have two replicas."""
+    assert home.call("node", "init", "--name", "here", "--owner", owner).code == 0
+    near = JoinedNode(home, "near", owner=owner)
+    refused = home.submit(JOB)
+    assert (refused.code, "1 in reach" in refused.err) == (65, True), refused.err
+    far = JoinedNode(home, "far", owner=f"not {owner}")
+    assert home.submit(JOB).code == 0
+    placed = [one["node"] for one in home.json("show", "last")["tasks"][0]["replicas"]]
+    assert "far" in placed
+    assert len(placed) == 2
+    assert len(far.take()) == 1
+    assert len(near.take()) == placed.count("near")
+
+
+@pytest.mark.parametrize("name", ["ann ", " ann", "../ann", "ann\n", "a" * 129, "\u00e4nn", ""], ids=range(7))
+def test_what_is_no_owner_is_refused_wherever_it_is_said(home: Home, name: str) -> None:
+    """Of a node of this machine, of a site and in the settings: who looks like another is not he."""
+    assert home.call("node", "init", "--name", "here", "--owner", "ann").code == 0
+    assert home.call("owner", "new", name).code == 2
+    if name:
+        assert home.call("node", "init", "--name", "other", "--owner", name).code == 2
+    (home.path / "sites.d").mkdir(mode=0o700)
+    site = f'schema = 1\n[site]\nname = "s"\nowner = {json.dumps(name)}\n[scheduler]\ntype = "local"\n[[partitions]]\nname = "p"\n'
+    (home.path / "sites.d/s.toml").write_text(site + 'hosts = 1\nmax_time = "1h"\nmax_cpus = 1\nmax_mem = "1G"\n')
+    assert "site.owner" in home.call("site", "check", "s").out
+    (home.path / "config.toml").write_text(f"owner = {json.dumps(name)}\n")
+    done = home.call("node", "init", "--name", "other")
+    assert (done.code, "owner" in done.err) == (78, True), done.err
+    (home.path / "config.toml").unlink()
+
+
 def test_an_owner_who_waits_does_not_count(home: Home) -> None:
     """Not for a quorum in reach, and its node gets nothing; once approved both are so."""
     JoinedNode(home, "ann")

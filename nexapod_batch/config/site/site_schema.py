@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nexapod_batch.config.site.site_kinds import OWN_DIRECTIVES, Directive, Dispensable, HostName, Line, Rate
 from nexapod_batch.model.job import NumericClass, Tier
-from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, PROXY, SITE_NAME
+from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, OWNER, OWNER_WORDS, PROXY, SITE_NAME
 from nexapod_batch.schema.kinds import REQUIRED, Choice, Flag, FlagBefore, Key, ListOf, MapOf, Table, Text, Whole
 from nexapod_batch.schema.paths import BIND, PART, PATH, USER_PATH
 from nexapod_batch.schema.quantities import Duration, Size
@@ -45,7 +45,7 @@ _ABOUT = Table(
             shown="none",
         ),
         "owner": Key(
-            Text("letters, digits, `_ . @ + -`", pattern=r"[A-Za-z0-9_.@+-]{1,128}"),
+            Text(OWNER_WORDS, pattern=OWNER),
             'Who answers for its machines; counted by `distinct = "owner"`.',
             shown="the account that registers it",
         ),

@@ -14,6 +14,7 @@ from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.model.owner import OwnerState
+from nexapod_batch.model.words import OWNER, OWNER_WORDS
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["brought", "change", "check_name", "listed"]
 
-_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+ -]{0,62}")
+_OWNER = re.compile(OWNER)
 
 
 def check_name(name: str) -> None:
     """Raise UsageError unless a text can be the name of an owner."""
     if not _OWNER.fullmatch(name):
-        raise UsageError("not an owner", got=repr(name[:80]), wanted="a name of at most 63 plain characters")
+        raise UsageError("not an owner", got=repr(name[:80]), wanted=OWNER_WORDS)
 
 
 def change(c: Coordinator, name: str, state: OwnerState, by: str, *, new: bool = False) -> None:

@@ -16,6 +16,7 @@ from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes import keys, profiles
 from nexapod_batch.coordinator.nodes.login_nodes import refuse_login_node
+from nexapod_batch.coordinator.nodes.owners import check_name as check_owner
 from nexapod_batch.coordinator.nodes.record import record
 from nexapod_batch.coordinator.nodes.settings import settings_of
 from nexapod_batch.errors import (
@@ -81,11 +82,13 @@ def init(
     says whose commands without a container are confined: those of `foreign` jobs, of `all`, or `never` any.
 
     Raises:
-        UsageError: More is asked for than this machine has.
+        UsageError: More is asked for than this machine has, or the owner is no name.
 
     """
     name = name or _own_name()
     _check_new_name(c, name)
+    if owner:
+        check_owner(owner)
     cpus, mem_mib = cpus or usable_cpus(), mem_mib or _offered_mib()
     _check_size(cpus, mem_mib)
     profile, faults = profiles.take(c.paths, benchmark=benchmark)
