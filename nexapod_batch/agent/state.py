@@ -36,6 +36,7 @@ class State(Struct):
     connected: bool = False
     trouble: str = ""  # why it is not connected
     why: str = ""  # why there is no work
+    paused: str = ""  # why this node takes none
     running: int = 0  # launches that it has and that are not over
     taken: int = 0  # launches since it was started
     refused: int = 0  # bundles that were not from its coordinator

@@ -10,7 +10,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.agent import transfer
+from nexapod_batch.agent import room, transfer
 from nexapod_batch.agent.link import LEAST_S, text_of
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.mesh import live_logs
@@ -86,8 +86,8 @@ class Taking:
                 signature = self._act(client, message)
             except (NexapodError, OSError) as error:
                 state.trouble = text_of(error)
-                if isinstance(error, VerificationError) and message.bundle is not None:
-                    state.refused += 1
+                if message.bundle is not None and room.is_refusal(error):
+                    state.refused += isinstance(error, VerificationError)
                     refused[message.bundle.launch] = text_of(error)
                 continue
             if message.bundle is not None:

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
+from nexapod_batch.agent import room
 from nexapod_batch.agent.link import text_of
 from nexapod_batch.errors import NexapodError, UnreachableError
-from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.mesh.commitment import commitments_to
 from nexapod_batch.mesh.messages import WorkCall
 
@@ -42,7 +42,7 @@ class Telling:
         """Send what is new, or `anyhow` something; say whether anything was sent. Errors as of `Link.call`."""
         self._follow()
         left = self._worker.forget_due()
-        paused = owner_policy.paused(self._link.home.spool)[0] or self._link.witness.trouble
+        paused = room.paused(self._link.home) or self._link.witness.trouble
         sent = self._send(paused, anyhow=anyhow or paused != self._link.paused)
         self._link.state.unsent = self._outgoing.unsent()
         self._link.state.running = self._outgoing.open_launches() - len(left)
@@ -81,7 +81,7 @@ class Telling:
         self._commit(epoch, committed)
         call = self._link.news(epoch, committed=committed, lines=pieces, launches=said, paused=paused)
         answer = self._link.call(self._client, call)
-        self._link.paused = paused
+        self._link.paused = self._link.state.paused = paused
         self._outgoing.confirm(answer.kept, said)
         self._link.state.note(said, time.time())
 

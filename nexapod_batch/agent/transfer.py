@@ -7,11 +7,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from nexapod_batch.agent import room
 from nexapod_batch.agent.client import RefusedError
 from nexapod_batch.errors import TryAgainError, UnreachableError, UnsafeOutputError
 from nexapod_batch.files import output_files
 from nexapod_batch.files.beneath import open_beneath
-from nexapod_batch.mesh.blobs import PART, Upload, check_room
+from nexapod_batch.mesh.blobs import PART, Upload
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def download(client: Client, folder: Path, digest: str) -> Path:
         if reply.status >= 300:
             raise RefusedError(reply)
         total = int(reply.headers.get("upload-length", "0"))
-        check_room(folder, total - size)
+        room.take(folder, total - size)
         upload.append(size, reply.body)
         if size + len(reply.body) >= total:
             upload.finish()

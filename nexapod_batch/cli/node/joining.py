@@ -188,6 +188,8 @@ def _described(state: State) -> str:
     parts.append(f"{state.running} running, {state.taken} taken")
     if state.ledger.trouble:
         parts.append(f"no work is taken: {state.ledger.trouble}")
+    elif state.paused:
+        parts.append(f"no work is taken: the node {state.paused}")
     if state.refused:
         parts.append(f"{state.refused} refused")
     if state.connected and state.why and not state.running:

@@ -72,6 +72,12 @@ class Logs:
         out, err = ((digest_descriptor(fd, size), size) for fd, size in self._sizes())
         return out, err
 
+    def shorten(self, size: int) -> None:
+        """Keep no more than the first bytes of each."""
+        for fd, there in self._sizes():
+            if there > size:
+                os.ftruncate(fd, size)
+
     def read(self, out: int, err: int) -> tuple[bytes, bytes]:
         """Return the first bytes of both."""
         return os.pread(self.descriptors[0], out, 0), os.pread(self.descriptors[1], err, 0)

@@ -16,6 +16,7 @@ import orjson
 
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.machine_id import identity
+from nexapod_batch.runner.execution.folders.disk_space import room
 from nexapod_batch.runner.execution.folders.work_dirs import is_empty
 from nexapod_batch.runner.execution.outputs import Produced, stdout_only
 from nexapod_batch.trust.dsse import seal
@@ -51,6 +52,8 @@ class Reports:
         OSError when something cannot be read or written.
         """
         logs = self._logs
+        if replica.outcome is Outcome.NODE and room(str(self._node.work)).full:
+            logs.shorten(CARRY_BYTES // 2)  # it is run again: its logs would keep the disk full
         out, err = logs.digests()
         produced = replica.produce(out)
         total = produced.size + out[1] + err[1]
