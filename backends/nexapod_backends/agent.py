@@ -17,7 +17,7 @@ from msgspec import DecodeError
 from msgspec import json as msgjson
 
 from nexapod_batch.errors import OnTheWayError, SchedulerError, UnsafeOutputError
-from nexapod_batch.files import careful
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.mesh import lease, live_logs, mailbox
 from nexapod_batch.mesh.commitment_files import forget_bound
@@ -69,12 +69,12 @@ class AgentBackend(SharedFolders):
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return what the node said of each launch, and of those that it does not have yet that they wait."""
         box, now = _box(context), time.time()
-        silent, left = box.silent_s(now), box.note().left
+        silent, note = box.silent_s(now), box.note()
         found = {}
         for key in keys:
             said = box.said(key)
             word = ("", "", "") if said is None else (said.state, said.reason, said.code)
-            it = lease.state_of(lease.Facts(box.waits(key), box.has(key), *word, silent, left))
+            it = lease.state_of(lease.Facts(box.waits(key), box.has(key), *word, silent, note.left, note.paused))
             state = BackendState(it.state)
             found[key] = LaunchStatus(state=state, reason=it.reason, code=it.code, native=it.native)
         return found
@@ -159,7 +159,7 @@ class AgentBackend(SharedFolders):
             if not _is_recent(asked):
                 listed = None if names is None else tuple(sorted(names))
                 wanted = Wanted(replica=replica, names=listed, logs=logs, max_bytes=max_bytes or 0)
-                asked.touch(mode=0o600)
+                atomic.write(asked, b"%d\n" % wanted.max_bytes, mode=0o600, durable=False)
                 self._tell(context, Message(name=f"want-{asked.name}", wanted=wanted))
             raise OnTheWayError(f"node {context.node.name} was asked for the files of {replica}: they are on the way")
         own_folder(context.work, below=base_of(context.work))

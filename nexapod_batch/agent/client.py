@@ -34,6 +34,8 @@ _CONNECT_S, _ANSWER_S = 15.0, 30.0
 _MAX_ANSWER = 600 << 20
 _PROBLEM = 64 << 10
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+#: What a command ends with that was refused for good; any other refusal may be none later.
+_EXIT_CODES = {400: 2, 401: 1, 403: 1, 404: 66, 422: 2}
 _SKEWED = 20  # seconds by which clocks may differ before signatures follow the server's
 
 
@@ -60,6 +62,7 @@ class RefusedError(TryAgainError):
             wanted=parts.get("wanted"), hint=parts.get("hint"),
         )  # fmt: skip
         self.status, self.headers = reply.status, reply.headers
+        self.exit_code = _EXIT_CODES.get(reply.status, self.exit_code)
         self.retry_after = _seconds(reply.headers.get("retry-after", ""))
 
 

@@ -1,6 +1,7 @@
 """Content-addressed transfer: a blob grows in a partial file, and gets its name when its SHA-256 is the one it claims.
 
-Whoever stops may go on at the byte where it ended. What turns out to be something else is removed.
+Whoever stops may go on at the byte where it ended, for a day. What turns out to be something else is removed. One at a
+time appends to a blob, or looks whether it is what it claims: who comes meanwhile is told to come back.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import TryAgainError, UsageError, VerificationError
@@ -18,11 +21,14 @@ from nexapod_batch.trust.statement_rules import is_hex
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PART", "OffsetError", "Upload", "check_room"]
+__all__ = ["KEPT_S", "PART", "OffsetError", "Upload", "check_room", "swept"]
 
 #: Bytes of one part of a transfer.
 PART = 4 << 20
 _BLOCK = 1 << 20
+_PARTIAL = ".part"
+#: Seconds for which a blob that is not complete waits to be gone on with.
+KEPT_S = 86_400.0
 _APPEND = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -47,7 +53,7 @@ class Upload:
         """
         if not is_hex(digest, 64):
             raise UsageError("not a SHA-256", got=repr(digest[:80]), wanted="64 hex digits in lower case")
-        self.digest, self.target, self._partial = digest, folder / digest, folder / f".{digest}.part"
+        self.digest, self.target, self._partial = digest, folder / digest, folder / f".{digest}{_PARTIAL}"
 
     def complete(self) -> bool:
         """Say whether all of it is there."""
@@ -72,10 +78,8 @@ class Upload:
         """
         fd = os.open(self._partial, _APPEND, 0o600)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OffsetError(os.fstat(fd).st_size) from None
+            if not self._is_alone(fd):
+                raise OffsetError(self.size())
             size = os.fstat(fd).st_size
             if at != size:
                 raise OffsetError(size)
@@ -91,10 +95,20 @@ class Upload:
         finally:
             os.close(fd)
 
+    def _is_alone(self, fd: int) -> bool:
+        """Hold the partial file that is open; say whether nobody else does, and it still is the partial file."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.stat(self._partial, follow_symlinks=False)
+        except (BlockingIOError, FileNotFoundError):
+            return False
+        return os.path.samestat(there, os.fstat(fd))
+
     def finish(self) -> None:
         """Give the blob its name; VerificationError, and it is gone, where it is another one.
 
         Raises:
+            TryAgainError: Somebody else appends to it, or finishes it.
             VerificationError: Its SHA-256 is another.
 
         """
@@ -106,15 +120,32 @@ class Upload:
             self._partial.touch(mode=0o600)  # an empty blob
             fd = careful.open_plain(self._partial)
         try:
+            if not self._is_alone(fd):
+                raise TryAgainError("somebody else sends the same just now")
             digest, at = hashlib.sha256(), 0
             while block := os.pread(fd, _BLOCK, at):
                 digest.update(block)
                 at += len(block)
+            if digest.hexdigest() != self.digest:
+                self._partial.unlink(missing_ok=True)
+                raise VerificationError("the blob is another one", got=digest.hexdigest(), wanted=self.digest)
             os.fsync(fd)
+            self._partial.replace(self.target)
         finally:
             os.close(fd)
-        if digest.hexdigest() != self.digest:
-            self._partial.unlink(missing_ok=True)
-            raise VerificationError("the blob is another one", got=digest.hexdigest(), wanted=self.digest)
-        self._partial.replace(self.target)
         atomic.sync_files([self.target])
+
+
+def swept(folder: Path, *, whole: bool) -> tuple[int, int]:
+    """Remove what nobody went on with for a day, and with `whole` blobs too; return bytes and number of the rest."""
+    size = files = 0
+    now = time.time()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                if now - status.st_mtime > KEPT_S and (whole or entry.name.endswith(_PARTIAL)):
+                    os.unlink(entry.path)
+                    continue
+                size, files = size + status.st_size, files + 1
+    return size, files

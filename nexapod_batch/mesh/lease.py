@@ -26,6 +26,7 @@ class Facts(NamedTuple):
     code: str
     silent_s: float | None  # since the node's last call; None: it never called
     left: bool = False  # the node said that it leaves
+    paused: str = ""  # why the node lets nothing start, as it says
 
 
 class LeaseState(NamedTuple):
@@ -53,6 +54,8 @@ def state_of(facts: Facts) -> LeaseState:
         return LeaseState("FAILED" if facts.given else "QUEUED", "silent", reason, "agent.silent")
     if not facts.given:
         why = "" if facts.silent_s is not None else "the node has not called yet"
+        if facts.paused:
+            why = f"the node starts nothing now: {facts.paused}"
         return LeaseState("QUEUED", "outbox", why, "agent.waits" if why else "")
     if facts.said in {"", "NEW"}:
         return LeaseState("QUEUED", "given")

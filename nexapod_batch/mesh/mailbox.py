@@ -10,7 +10,7 @@
 | `networks/<network>` | server | it called from there, `_` for `/`; until that is in the registry |
 | `reports/<segment>` | server | report lines, byte for byte as the node has them |
 | `brought/<replica>` | server | which blobs are the files of a replica |
-| `wanted/<replica>` | backend | its files were asked for |
+| `wanted/<replica>` | backend | its files were asked for: at most so many bytes, 0 where nobody said |
 | `offered/<sha256>` | backend | a link to an input that the node may read |
 | `blobs/<sha256>` | server | what the node sent |
 | `live/<replica>.out` | server | what somebody follows of a log that still grows |
@@ -167,6 +167,17 @@ class Mailbox:
             return msgjson.decode(careful.read(self.spool / NOTE, 64 << 10), type=Note)
         except (OSError, DecodeError):
             return Note()
+
+    def bytes_asked_for(self) -> int | None:
+        """Return how many bytes of files were asked for; 0: of some nobody said how many, None: of none."""
+        sizes = []
+        for name in [name for name in os.listdir(self.spool / WANTED) if name[0] != "."]:
+            with suppress(FileNotFoundError):
+                text = careful.read(self.spool / WANTED / name, 32).strip()
+                sizes.append(int(text) if text.isdigit() else 0)
+        if not sizes:
+            return None
+        return sum(sizes) if all(sizes) else 0
 
     def drop(self, launch: str) -> None:
         """Forget a launch that is over; not that the node signed for its key: it may report late."""

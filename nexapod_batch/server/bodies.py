@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["has_body", "json_value", "read", "struct_of"]
 
 #: Seconds that a whole small body may take, and bytes that each further second of a larger one must bring.
-_PATIENCE_S, _SLOWEST = 20.0, 16 * 1024
+PATIENCE_S, _SLOWEST = 20.0, 16 * 1024
 
 
 def has_body(request: Request) -> bool:
@@ -36,7 +36,7 @@ def has_body(request: Request) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def read(request: Request, max_bytes: int) -> bytes:
+async def read(request: Request, max_bytes: int, patience_s: float = PATIENCE_S) -> bytes:
     """Return the whole body; RequestError for one that is compressed, larger, or too slow.
 
     Raises:
@@ -49,11 +49,11 @@ async def read(request: Request, max_bytes: int) -> bytes:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     while True:
-        left = _PATIENCE_S + size / _SLOWEST - (loop.time() - begun)
+        left = patience_s + size / _SLOWEST - (loop.time() - begun)
         try:
             message = await asyncio.wait_for(request.receive(), max(0.0, left))
         except TimeoutError:
-            raise RequestError(problems.TOO_SLOW, got=f"{size} bytes in {_PATIENCE_S:g} s") from None
+            raise RequestError(problems.TOO_SLOW, got=f"{size} bytes in {loop.time() - begun:.0f} s") from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         part = message.get("body", b"")

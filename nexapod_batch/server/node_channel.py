@@ -111,6 +111,10 @@ class NodeChannel:
         """Note that a call was kept."""
         self._calls[name] = (_about(call), time.monotonic())
 
+    def forget_call(self, name: str) -> None:
+        """Have the next call of a node kept, whatever it says."""
+        self._calls.pop(name, None)
+
     def is_from_elsewhere(self, name: str, network: str) -> bool:
         """Say whether a node calls from a network in which nobody has seen it, as far as is remembered."""
         if not network or network in self._networks.get(name, ()):

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.mesh.blobs import Upload, check_room
+from nexapod_batch.mesh.blobs import Upload, check_room, swept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +23,6 @@ __all__ = ["MOST", "append", "find", "folder_of", "progress"]
 
 #: Bytes, and files, that one person may have here at once.
 MOST, _FILES = 64 << 30, 10_000
-_DAY_S = 86_400.0
 
 
 def folder_of(paths: Paths, person: str) -> Path:
@@ -52,7 +50,7 @@ def append(folder: Path, digest: str, start: int, data: bytes, total: int) -> in
     upload = Upload(folder, digest)
     if upload.complete():
         return upload.size()
-    there, files = _swept(folder)
+    there, files = swept(folder, whole=True)
     if there + total - start > MOST or files >= _FILES:
         hint = "what no job took is removed after a day"
         raise TryAgainError("too much was sent for jobs that did not come", wanted=f"at most {MOST} bytes", hint=hint)
@@ -71,16 +69,3 @@ def find(folder: Path, digest: str) -> Path | None:
         return path
     return None
 
-
-def _swept(folder: Path) -> tuple[int, int]:
-    """Remove what is old; return bytes and number of the rest."""
-    size = files = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                status = entry.stat(follow_symlinks=False)
-                if time.time() - status.st_mtime > _DAY_S:
-                    os.unlink(entry.path)
-                    continue
-                size, files = size + status.st_size, files + 1
-    return size, files

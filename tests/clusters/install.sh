@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the real Slurm, MariaDB, sshd, libfaketime and setfacl that the tests start for themselves, where something is missing (Debian).
+# Installs the real Slurm, MariaDB, sshd, libfaketime, setfacl, iptables, nginx and haproxy that the tests start for themselves, where something
+# is missing (Debian).
 # Nothing that the packages bring is left running: the tests use their own configuration, ports and folders.
 set -euo pipefail
 
@@ -16,6 +17,9 @@ need /usr/bin/ssh openssh-client
 need /bin/ip iproute2
 need /usr/bin/faketime faketime
 need /usr/bin/setfacl acl
+need /usr/sbin/iptables iptables
+need /usr/sbin/nginx nginx-light
+need /usr/sbin/haproxy haproxy
 [ -n "$missing" ] || exit 0
 
 printf '== installing%s\n' "$missing" >&2

@@ -77,10 +77,10 @@ def copied(home: Path, copy: Path) -> None:
     (copy / "state.db").chmod(0o600)
 
 
-def rows(home: Path, query: str) -> list[tuple[Any, ...]]:
+def rows(home: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
     """Return what a database answers."""
     with closing(sqlite3.connect(f"file:{home / 'state.db'}?mode=ro", uri=True)) as database:
-        return database.execute(query).fetchall()
+        return database.execute(query, values).fetchall()
 
 
 def until(what: str, there: Callable[[], object], seconds: float = 600) -> None:

@@ -43,6 +43,9 @@ STATES = {
     "nobody has it": ({"given": False, "said": ""}, ("UNKNOWN", "")),
     "in the outbox": ({"waits": True, "given": False, "said": ""}, ("QUEUED", "")),
     "for a node that never called": ({"waits": True, "given": False, "said": "", "silent_s": None}, ("QUEUED", "agent.waits")),
+    "for a node that is paused": (
+        {"waits": True, "given": False, "said": "", "paused": "is snoozed"}, ("QUEUED", "agent.waits"),
+    ),
     "for a node that is silent": ({"waits": True, "given": False, "said": "", "silent_s": LATE}, ("QUEUED", "agent.silent")),
     "acknowledged": ({"said": ""}, ("QUEUED", "")),
     "it runs": ({}, ("ACTIVE", "")),

@@ -23,8 +23,9 @@ from nexapod_batch.coordinator.nodes.record import record
 from nexapod_batch.errors import NotFoundError, TryAgainError, UsageError, VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.mesh import versions
 from nexapod_batch.mesh.mailbox import Mailbox, Note
-from nexapod_batch.mesh.messages import PROTOCOL, Joined, Registration, check_folder
+from nexapod_batch.mesh.messages import Joined, Registration, check_folder
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.joined import MAX_QUEUED, site_name
 from nexapod_batch.model.networks import network_of
@@ -142,11 +143,7 @@ def _checked(asked: Registration) -> tuple[bytes, Offer]:
         UsageError: What it says of itself cannot be.
 
     """
-    if asked.protocol != PROTOCOL:
-        raise UsageError(
-            "agent and coordinator are of different versions", got=f"protocol {asked.protocol}",
-            wanted=f"protocol {PROTOCOL}", hint="update the older one",
-        )  # fmt: skip
+    versions.check(asked.protocol)
     try:
         public = bytes.fromhex(asked.public_key)
     except ValueError:

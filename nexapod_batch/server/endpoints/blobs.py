@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from nexapod_batch.errors import TryAgainError, VerificationError
 from nexapod_batch.files import careful
-from nexapod_batch.mesh.blobs import PART, OffsetError, Upload, check_room
-from nexapod_batch.mesh.mailbox import BLOBS, OFFERED, WANTED
+from nexapod_batch.mesh.blobs import PART, OffsetError, Upload, check_room, swept
+from nexapod_batch.mesh.mailbox import BLOBS, OFFERED, Mailbox
 from nexapod_batch.server import node_sign_in, problems
 from nexapod_batch.server.calls import Access, Call, Query, Route
 from nexapod_batch.server.problems import RequestError
@@ -90,8 +90,13 @@ async def missing(call: Call) -> Missing:
 def _append(spool: Path, upload: Upload, start: int, data: bytes, total: int) -> int:
     if upload.complete():
         return upload.size()
-    if not os.listdir(spool / WANTED):
+    asked = Mailbox(spool).bytes_asked_for()
+    if asked is None:
         raise RequestError(problems.FORBIDDEN, "nothing was asked for", hint="outputs travel when they are asked for")
+    there, _ = swept(spool / BLOBS, whole=False)
+    if there + total - start > (asked or MAX_OF_NODE):
+        got, wanted = f"{there + total - start} bytes in all", f"at most {asked or MAX_OF_NODE}"
+        raise RequestError(problems.TOO_LARGE, "more than was asked for", got=got, wanted=wanted)
     check_room(spool, total - start)
     size = upload.append(start, data)
     if size == total:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from nexapod_batch.coordinator.nodes import joining, registry
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.errors import UsageError
-from nexapod_batch.mesh import messages, puzzle, signatures
+from nexapod_batch.mesh import messages, puzzle, signatures, versions
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Answer, Joined, Message, Registration, WorkCall
 from nexapod_batch.model.networks import network_of
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.server.service import Service
 
 __all__ = ["ROUTES"]
 
 T = TypeVar("T")
+Spoken = TypeVar("Spoken", Registration, WorkCall)
 #: Seconds that a poll waits at most, whatever it asks for.
 LONGEST_S = 50.0
 #: What a registration costs of what an address may ask.
@@ -44,7 +47,7 @@ async def register(call: Call) -> Joined:
     service.by_address.fine(address, _REGISTRATION)
     signed = signatures.parse(request.headers)  # it was looked at before the body was read
     node_sign_in.check_body(request, call.body)
-    asked = _struct(call.body, Registration)
+    asked = _spoken(call, Registration)
     public = _public(asked)
     if signed.key_id != key_id(public):
         raise RequestError(problems.SIGN_IN, "the request is signed by another key", got=signed.key_id)
@@ -106,12 +109,14 @@ def _public(asked: Registration) -> bytes:
 async def work(call: Call) -> Answer:
     """Take in what a node says; hand out what waits for it, or wait for that; UsageError for another protocol."""
     node_sign_in.check_body(call.request, call.body)
-    said = _struct(call.body, WorkCall)
-    if said.protocol != messages.PROTOCOL:
-        hint = "update the older one of agent and coordinator"
-        raise UsageError("another protocol", got=said.protocol, wanted=messages.PROTOCOL, hint=hint)
-    messages.check_call(said)
     service, name = call.service, call.caller.name
+    try:
+        said = _spoken(call, WorkCall)
+    except UsageError as error:
+        note = partial(_note_version, service, name, error)
+        await _in_thread(note)
+        raise
+    messages.check_call(said)
     epoch = service.channel.epoch
     if said.epoch != epoch:
         return _of_another_epoch(said.epoch, epoch)
@@ -172,6 +177,25 @@ def _why(call: Call) -> str:
     if not jobs:
         return "no job is open"
     return f"{jobs} open, and nothing of that is for this node now"
+
+
+def _spoken(call: Call, kind: type[Spoken]) -> Spoken:
+    """Return what an agent says; RequestError for what none says, UsageError for one of another version."""
+    agent = call.request.headers.get("user-agent", "")
+    try:
+        said = _struct(call.body, kind)
+    except RequestError:
+        versions.check_body(call.body, agent)
+        raise
+    versions.check(said.protocol, agent)
+    return said
+
+
+def _note_version(service: Service, name: str, error: UsageError) -> None:
+    """Let those who look at a node hear that its agent is of another version, until it calls with the right one."""
+    box = Mailbox(service.paths.spool(name))
+    box.keep_note(msgspec.structs.replace(box.note(), paused=versions.paused(error)))
+    service.channel.forget_call(name)
 
 
 def _struct(data: bytes, kind: type[T]) -> T:

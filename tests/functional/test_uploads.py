@@ -1,0 +1,158 @@
+"""Uploads that stop: what arrived of them, what others may do meanwhile, and the room that they give back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from functional.test_mesh import joined
+from functional.test_serve_inputs import CONTENT, DIGEST, WISH, send, state, token_of
+from servers import running
+from starlette.requests import Request
+
+from nexapod_batch.agent.client import Client
+from nexapod_batch.agent.home import AgentHome
+from nexapod_batch.config.settings import Paths
+from nexapod_batch.mesh.blobs import KEPT_S
+from nexapod_batch.server import bodies, person_uploads
+from nexapod_batch.server.problems import TOO_SLOW, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from servers import Running
+
+    from nexapod_batch.agent.client import Reply
+
+BINARY = "application/octet-stream"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Serve one home, with a node that joined and does not run."""
+    folder = tmp_path_factory.mktemp("uploads")
+    with running(folder / "c") as started:
+        joined(started, folder / "n", "--name", "n", "--owner", "ann")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def node(server: Running) -> Iterator[Client]:
+    """Yield a client of the node."""
+    agent = AgentHome(server.home.parent / "n/agent/n")
+    client = Client(server.url, agent.settings().pin, agent.signer())
+    yield client
+    client.close()
+
+
+def begun(server: Running, token: str, body: bytes) -> ssl.SSLSocket:
+    """Begin to send the whole input on a connection of its own: the head, and so much of the body."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+    head = [
+        f"PATCH /v1/inputs/{DIGEST} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", f"Content-Type: {BINARY}",
+        f"Content-Length: {len(CONTENT)}", "Upload-Offset: 0", f"Upload-Length: {len(CONTENT)}",
+    ]  # fmt: skip
+    connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+    return connection
+
+
+def status_of(connection: ssl.SSLSocket) -> int:
+    """Return the status of the answer that comes."""
+    with connection:
+        return int(connection.recv(4096).split(b" ", 2)[1])
+
+
+def test_half_a_body_and_then_silence() -> None:
+    """It ends with 408 and says how much came: nobody waits for the rest."""
+    messages: list[dict[str, Any]] = [{"type": "http.request", "body": b"12345", "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop() if messages else await asyncio.Future()
+
+    request = Request({"type": "http", "method": "PATCH", "headers": [(b"content-length", b"10")]}, receive)
+    with pytest.raises(RequestError) as told:
+        asyncio.run(bodies.read(request, 100, patience_s=0.05))
+    assert told.value.kind is TOO_SLOW
+    assert str(told.value.got).startswith("5 bytes in ")
+
+
+def test_half_a_body_and_then_nobody(server: Running) -> None:
+    """Nothing of that part counts; another connection sends it, and the job gets the whole."""
+    token = token_of(server, "ann")
+    begun(server, token, CONTENT[:5]).close()
+    assert state(server, token) == ("0", "?0")
+    assert send(server, token, 0, CONTENT[:7]).status == 204
+    begun(server, token, b"").close()
+    assert state(server, token) == ("7", "?0")
+    assert send(server, token, 7, CONTENT[7:]).status == 204
+    assert state(server, token) == ("10", "?1")
+    assert server.ask("POST", "/v1/jobs", token=token, body={**WISH, "files": {"in": {"sha256": DIGEST}}}).status == 202
+
+
+def test_two_send_the_same_at_the_same_time(server: Running) -> None:
+    """Whoever comes first is taken; the other hears that it is there. Its content is what it claims."""
+    token = token_of(server, "bob")
+    first, second = (begun(server, token, CONTENT[:4]) for _ in range(2))
+    first.sendall(CONTENT[4:])
+    assert status_of(first) == 204
+    second.sendall(b"other!")
+    assert status_of(second) == 204
+    assert state(server, token) == ("10", "?1")
+    folder = person_uploads.folder_of(Paths.of(server.home), "bob")
+    assert (folder / DIGEST).read_bytes() == CONTENT
+
+
+def test_what_stopped_gives_its_room_back(server: Running) -> None:
+    """After a day without a part it is gone, with the next thing that is sent; what goes on stays."""
+    token = token_of(server, "carol")
+    folder = person_uploads.folder_of(Paths.of(server.home), "carol")
+    assert send(server, token, 0, CONTENT[:5]).status == 204
+    (partial,) = folder.iterdir()
+    other = hashlib.sha256(b"x").hexdigest()
+    for age_s, there in ((KEPT_S / 2, True), (2 * KEPT_S, False)):
+        os.utime(partial, (time.time() - age_s,) * 2)
+        assert send(server, token, 0, b"x", 1, other).status == 204
+        (folder / other).unlink()
+        assert partial.exists() == there
+
+
+def part(node: Client, content: bytes, at: int, data: bytes, total: int) -> Reply:
+    """Send a part of a file from the node."""
+    more = {"upload-offset": str(at), "upload-length": str(total)}
+    return node.ask("PATCH", f"/v1/blobs/{hashlib.sha256(content).hexdigest()}", data, media=BINARY, more=more)
+
+
+def test_a_node_sends_no_more_than_it_was_asked_for(server: Running, node: Client) -> None:
+    """Neither unasked, nor beyond what was asked for in all, however it announces it; that much it may send."""
+    spool = server.home / "spool/n"
+    assert part(node, CONTENT, 0, CONTENT, 10).status == 403
+    (spool / "wanted/1_0.1").write_text("8\n")
+    (spool / "wanted/1_1.1").write_text("7\n")
+    assert part(node, CONTENT, 0, CONTENT[:5], 16).status == 413
+    assert part(node, CONTENT, 0, CONTENT[:5], 10).status == 204
+    assert part(node, CONTENT, 5, CONTENT[5:], 16).status == 413
+    assert part(node, CONTENT, 5, CONTENT[5:], 10).status == 204
+    assert part(node, b"beyond", 0, b"beyond", 6).status == 413
+    assert part(node, b"small", 0, b"small", 5).status == 204
+
+
+def test_what_a_node_stopped_sending_gives_its_room_back(server: Running, node: Client) -> None:
+    """After a day, with the next part of anything: it takes nothing of what the node may send."""
+    spool = server.home / "spool/n"
+    for path in (*(spool / "wanted").iterdir(), *(spool / "blobs").iterdir()):
+        path.unlink()
+    (spool / "wanted/1_0.1").write_text("10\n")
+    assert part(node, b"never", 0, b"nev", 5).status == 204
+    assert part(node, CONTENT, 0, CONTENT, 10).status == 413
+    (partial,) = (spool / "blobs").iterdir()
+    os.utime(partial, (time.time() - 2 * KEPT_S,) * 2)
+    assert part(node, CONTENT, 0, CONTENT, 10).status == 204
+    assert [path.name for path in (spool / "blobs").iterdir()] == [DIGEST]
