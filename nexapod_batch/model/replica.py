@@ -10,10 +10,12 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NOT_FETCHED", "Assignment", "Bundle", "Continuation", "ReplicaName"]
+__all__ = ["CHANGED", "NOT_FETCHED", "Assignment", "Bundle", "Continuation", "ReplicaName"]
 
 #: What a node says, among other words, of an input that it was to fetch and could not.
 NOT_FETCHED = "cannot be fetched here"
+#: What it says of an input whose copy is not what was pinned, before the digests of what it got and wanted.
+CHANGED = "was changed: got sha256"
 
 _NAME = re.compile(r"([1-9][0-9]{0,17})_(0|[1-9][0-9]{0,17})\.([1-9][0-9]{0,5})")
 

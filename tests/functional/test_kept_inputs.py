@@ -79,6 +79,23 @@ def test_a_remembered_digest_that_is_wrong_is_forgotten(home: Home) -> None:
     assert home.call("logs", "1").out == "new\n"
 
 
+#: What became of a copy.
+DAMAGE = {"edited": b"odd\n", "grown": b"old\nand more\n", "cut": b"ol", "emptied": b""}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_copy_that_was_changed_is_made_again(home: Home, kind: str) -> None:
+    """Nodes find it out; it is copied again from its file, and the job goes on, with what was pinned."""
+    (home.folder / "in.txt").write_text("old\n")
+    assert home.submit(JOB.format(flag="/") + "[schedule]\nhold = true\n").code == 0
+    (kept,) = (home.path / "inputs").iterdir()
+    kept.write_bytes(DAMAGE[kind])
+    home.call("release", "1")
+    assert home.call("wait", "1", "--timeout", "100s").code == 0
+    assert home.call("logs", "1").out == "old\n"
+    assert kept.read_bytes() == b"old\n"
+
+
 def test_a_file_that_is_gone_has_changed(home: Home, flag: Path) -> None:
     """Its copy runs all the same."""
     (home.folder / "in.txt").unlink()

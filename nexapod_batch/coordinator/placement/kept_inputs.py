@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from nexapod_batch.coordinator.placement.images import Silent
 from nexapod_batch.coordinator.placement.node_fetch import left_to_nodes
 from nexapod_batch.coordinator.placement.remote_inputs import fetch_input
 from nexapod_batch.errors import DescriptorError, NotFoundError, TryAgainError
+from nexapod_batch.files import careful
 from nexapod_batch.files.atomic import FULL, sync_files
 from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.known_digests import KnownDigests
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Input, Job
 
-__all__ = ["changed", "folder_of", "keep", "keep_again", "todays"]
+__all__ = ["changed", "drop_changed", "folder_of", "keep", "keep_again", "todays"]
 
 _CHUNK = 1024 * 1024
 _MANY = 256
@@ -126,6 +128,30 @@ def keep_again(c: Coordinator, job_id: int) -> None:
             got=f"{names}: {' '.join(str(error).split())}",
             hint=f"to run with the files of today: nexapod-batch retry {job_id} --fresh",
         ) from error
+
+
+def drop_changed(c: Coordinator, job_id: int, tasks: Sequence[int]) -> None:
+    """Remove copies that are not what was pinned, as nodes said; copy them again where their files are unchanged.
+
+    Only what nodes complained of is looked at, and only what is wrong here goes: what they say decides nothing.
+    """
+    wrong = [sha256 for sha256 in c.store.replicas.changed_inputs(job_id, tasks) if _is_wrong(c.paths.inputs / sha256)]
+    if not wrong:
+        return
+    for sha256 in wrong:
+        (c.paths.inputs / sha256).unlink()
+    again = [one for one in c.job(job_id).inputs if one.sha256 in wrong and not is_remote(one.source)]
+    with suppress(DescriptorError, TryAgainError):  # then the job waits, and it is said for what
+        keep(c, again, folder_of(c, job_id))
+
+
+def _is_wrong(kept: Path) -> bool:
+    """Say whether there is a copy whose digest is not its name."""
+    try:
+        with os.fdopen(careful.open_plain(kept), "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() != kept.name
+    except OSError:
+        return False
 
 
 def folder_of(c: Coordinator, job_id: int) -> Path:

@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
+from nexapod_batch.coordinator.placement.kept_inputs import drop_changed
 from nexapod_batch.coordinator.placement.node_fetch import fetched_by
 from nexapod_batch.coordinator.placement.on_the_way import sending
 from nexapod_batch.coordinator.placement.start_failures import resting
@@ -293,6 +294,7 @@ def _ready(
     job = c.job(job_id)
     try:
         there = fetched_by(c, node, job_id, job, tasks)
+        drop_changed(c, job_id, tasks)
         inputs = kept_files(c, node, job, tasks, without=there)
         if inputs is None:
             return None  # they are fetched here first

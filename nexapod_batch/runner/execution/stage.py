@@ -31,6 +31,7 @@ from nexapod_batch import birth
 from nexapod_batch.files import careful
 from nexapod_batch.files.programs import can_run, first_in
 from nexapod_batch.model.placeholders import THREADS, expand, task_environment
+from nexapod_batch.model.replica import CHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -288,8 +289,7 @@ def stage_file(what: str, source: str, target: Path, sha256: str, *, executable:
     except (FileNotFoundError, PermissionError, careful.NotPlainError) as error:
         raise KeptCopyError(f"{what} {_why_not_staged(error)}") from error
     if digest.hexdigest() != sha256:
-        changed = f"got sha256 {digest.hexdigest()}, wanted {sha256}"
-        raise KeptCopyError(f"{what} was changed: {changed}")
+        raise KeptCopyError(f"{what} {CHANGED} {digest.hexdigest()}, wanted {sha256}")
     return size
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.model.replica import NOT_FETCHED
+from nexapod_batch.model.replica import CHANGED, NOT_FETCHED
 from nexapod_batch.store.row import Row
 from nexapod_batch.store.statements import Statements
 
@@ -19,6 +20,9 @@ __all__ = [
     "ForeignReplica", "NewReplica", "OutReplica", "OwedStop", "ReplicaLaunch", "ReplicaReport", "ReplicaRow",
     "Replicas", "ReportedReplica", "UncleanReplica", "VotingReplica",
 ]  # fmt: skip
+
+#: Digest that was wanted, in a node's words; words of one job's losses that are read at most.
+_WANTED, _LOSSES = re.compile(r"wanted ([0-9a-f]{64})"), 20
 
 
 class VotingReplica(Row, frozen=True):
@@ -218,6 +222,12 @@ class Replicas:
     def could_not_fetch(self, job: int, node: int) -> bool:
         """Say whether a replica of a job was lost because its node could not fetch an input."""
         return bool(self._sql.value(int, "replica_could_not_fetch", job=job, node=node, words=NOT_FETCHED))
+
+    def changed_inputs(self, job: int, tasks: Iterable[int]) -> set[str]:
+        """Return SHA-256 of inputs of which nodes said, of replicas of these tasks, that their copies are others."""
+        listed = json.dumps(list(tasks))
+        rows = self._sql.tuples("replica_words_of_losses", job=job, tasks=listed, words=CHANGED, limit=_LOSSES)
+        return {digest for (reason,) in rows for digest in _WANTED.findall(reason)}
 
     def cancel(self, replicas: Iterable[int], now: int) -> None:
         """Note that somebody cancelled replicas, unless they have ended."""

@@ -25,6 +25,10 @@ SELECT EXISTS (
   SELECT 1 FROM replica WHERE job_id = :job AND node_id = :node AND execution = 'lost' AND instr(reason, :words)
 );
 
+-- name: replica_words_of_losses
+SELECT DISTINCT reason FROM replica
+WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) AND execution = 'lost' AND instr(reason, :words) LIMIT :limit;
+
 -- name: replica_insert
 INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at, deadline, placed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
