@@ -22,6 +22,8 @@ WORD, SINGLE, POINT, EXPONENT, QUOTE, ODD, START, STOP = (1 << bit for bit in ra
 #: A column behind this is none of a table.
 MOST_COLUMNS = 10_000
 _NEWLINE, _BLANK, _COMMA, _MARK = ord("\n"), ord(" "), ord(","), ord('"')
+#: Blanks around a cell that are taken off one by one.
+_FEW_BLANKS = 40
 
 
 class Layout(NamedTuple):
@@ -198,11 +200,28 @@ def _cells(marked: Marked) -> Words | None:
 
 def without_blanks(letters: Array, start: Array, end: Array) -> tuple[Array, Array]:
     """Return where cells begin and end without the blanks around them."""
-    while (blank := (letters[start] == _BLANK) & (start < end)).any():
+    for _ in range(_FEW_BLANKS):  # before most cells there are a few
+        blank = (letters[start] == _BLANK) & (start < end)
+        if not blank.any():
+            break
         start = start + blank
-    while (blank := (letters[end - 1] == _BLANK) & (start < end)).any():
+    else:
+        return _without_many_blanks(letters, start, end)
+    for _ in range(_FEW_BLANKS):
+        blank = (letters[end - 1] == _BLANK) & (start < end)
+        if not blank.any():
+            return start, end
         end = end - blank
-    return start, end
+    return _without_many_blanks(letters, start, end)
+
+
+def _without_many_blanks(letters: Array, start: Array, end: Array) -> tuple[Array, Array]:
+    """Return the same at the cost of a search for each cell, however many blanks there are."""
+    import numpy as np  # noqa: PLC0415
+
+    solid = np.concatenate([[-1], np.flatnonzero(letters != _BLANK), [len(letters)]])
+    start = np.minimum(solid[np.searchsorted(solid, start)], end)
+    return start, np.maximum(solid[np.searchsorted(solid, end) - 1] + 1, start)
 
 
 @cache

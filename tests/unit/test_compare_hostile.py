@@ -136,6 +136,9 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "an image with nothing in it": ("a.png", png(4, 4)),
     "JSON a hundred thousand levels deep": ("a.json", b"[" * 100_000 + b"]" * 100_000),
     "a cell of many megabytes": ("a.csv", b'x,"' + b"y" * (20 << 20)),
+    "a cell of many megabytes, without quotes": ("a.csv", b"x," + b"9" * (5 << 20)),
+    "a row of millions of cells": ("a.csv", b"," * (5 << 20)),
+    "a row whose every cell goes on in the next line": ("a.csv", b'"a\nb",' * 300_000),
     "UTF-16": ("a.txt", "a 1.5\n".encode("utf-16")),
     "Parquet that is its mark alone": ("a.parquet", b"PAR1" + b"\xff\xff\xff\x7f" + b"PAR1"),
     "HDF5 that is its mark alone": ("a.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100),
@@ -239,3 +242,11 @@ def test_text_of_two_bytes_a_character_is_refused(name: str, encoding: str) -> N
 def test_mixed_line_ends_are_line_ends(left: bytes) -> None:
     """As one line would be."""
     assert outcome("a.txt", left) == outcome("a.txt", b"1.5 2\n3 4\n")
+
+
+@pytest.mark.parametrize("side", ["{blanks}1.5,a", "1.5{blanks},a", "{blanks}x{blanks},{blanks},1.5", "{blanks}"])
+def test_blanks_around_cells_cost_no_more_than_other_bytes(side: str) -> None:
+    """A megabyte of them is read as three are: they stand around numbers, and belong to texts."""
+    long, short = (side.format(blanks=" " * count).encode() + b"\n1,2\n" for count in (1 << 20, 3))
+    assert (outcome("a.csv", long) == outcome("a.csv", short)) is ("x" not in side and "," in side)
+    assert outcome("a.csv", long) != "refused"

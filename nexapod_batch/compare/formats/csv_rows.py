@@ -17,6 +17,7 @@ from nexapod_batch.compare.blocks import Block, Layout
 from nexapod_batch.compare.formats.lines import Lines, parts_of, without_last_blank_lines
 from nexapod_batch.compare.ignoring import names
 from nexapod_batch.compare.numbers import value_of
+from nexapod_batch.compare.stream import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,8 @@ _QUOTED = re.compile(rb'"((?:[^"]|"")*+)"')
 _UNIT = re.compile(r"\s*(?:\[[^\]]*\]|\([^)]*\))$")
 #: A cell without an end is no table, and must not fill the memory.
 _LONGEST_CELL = 1 << 20
+#: Bytes of a row.
+_LONGEST_ROW = 4 << 20
 _BATCH = 1 << 14
 
 
@@ -45,7 +48,7 @@ class _Lines:
     """The rest of a file: many whole lines at once, or one by one."""
 
     def __init__(self, source: Source) -> None:
-        self._chunks = source.text_chunks()
+        self._source, self._chunks = source, source.text_chunks()
         self._rest: list[bytes] = []
         self._ready: deque[bytes] = deque()
         self.number = 0  # of lines that were taken
@@ -61,6 +64,8 @@ class _Lines:
                 lines = b"".join(self._rest)
                 self._rest = [chunk[end:]]
                 return lines
+            if len(self._rest) * CHUNK > _LONGEST_ROW and sum(map(len, self._rest)) > _LONGEST_ROW:
+                self._source.refuse(f"a row of more than {_LONGEST_ROW} bytes", "CSV")
         lines, self._rest = b"".join(self._rest), []
         return lines
 
@@ -259,6 +264,8 @@ def _quoted_row(source: Source, text: bytes, lines: _Lines, delimiter: bytes) ->
             match = _QUOTED.match(text, at)
             if match is None:
                 text += _until_closed(source, lines, number)
+                if len(text) > _LONGEST_CELL:
+                    source.refuse(f"a row of more than {_LONGEST_CELL} bytes in lines of its own", "CSV", line=number)
                 continue
             row.append(_as_text(match[1].replace(b'""', b'"')))
             at = match.end()
