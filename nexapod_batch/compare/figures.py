@@ -33,7 +33,10 @@ _MOST = 10_000
 #: Differences that are named one by one.
 _NAMED = 5
 #: What stands for a date, a time or a path in a text.
-DATES = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}:\d{2}(:\d{2})?|\b(19|20)\d{6}\b|\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b")
+DATES = re.compile(
+    r"\d{4}-\d{2}-\d{2}|\d{1,2}:[ \d]\d(:[ \d]\d)?|\b(19|20)\d{6}\b|\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b|"
+    r"\b\d{1,2} ?(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* ?\d{4}\b"
+)
 _PATHS = re.compile(r"(?:/[\w.+-]+){2,}")
 
 

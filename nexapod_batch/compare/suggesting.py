@@ -32,12 +32,17 @@ _NOISE = 1e-3
 _MOST_IGNORED = 8
 #: What a clock, a machine or an account writes is guessed to be ignorable; nothing else is.
 _IDLE = re.compile(
-    r"date|time|elapsed|wall|seconds|cpu|host|user|creat|generat|histor|modified|version|path|pid|uuid|cwd|command",
+    r"date|time|elapsed|wall|seconds|cpu|host|user|creat|generat|histor|modified|version|path|pid|uuid|cwd|command|"
+    r"thread|\bprocess|\bprocs\b|\bmpi\b|memory|performance|tracking|terminated|reading input|working dir",
     re.IGNORECASE,
 )
 _LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row (\d+), column (\d+)"), re.compile(r"(.*?):?([^:/]+)$")
 #: How lines of CSV begin that many readers take for comments.
 _COMMENT = re.compile(r"\s*[#%!]")
+#: With what lines begin that are no values: remarks.
+_REMARKS = ("#", "%", ";")
+#: Where the constant words of a line end.
+_DATED = re.compile(r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b|/")
 #: What stands behind the name of a part.
 _PLACE = re.compile(r", (?:header|index .*|row \d+)$")
 _LEAST_DIGITS = 3
@@ -195,11 +200,20 @@ def _column(lines: Iterator[str], number: int, texts: str) -> str | None:
 def _pattern(lines: Iterator[str], number: int, texts: str) -> str | None:
     """Return a regular expression for a line: the words with which it begins."""
     line = next(islice(lines, number - 1, None), "")
+    if not _is_idle(line[:200], f"{texts} {line[:200]}"):
+        return f"^{line[0]}" if line[:1] in _REMARKS else None
+    if "WALL" in line:  # the table of times of some codes: one entry for all of its lines
+        return "WALL"
     words = re.match(r"[^\d=]*", line)
-    begin = (words[0] if words else "").rstrip()
-    if len(begin) < 2 or not _is_idle(line[:200], f"{texts} {line[:200]}"):
-        return None
-    return "^" + re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", begin)
+    begin = _DATED.split(words[0] if words else "")[0].rstrip()
+    if len(begin) > 1:
+        return "^" + _escaped(begin)
+    longest = max(re.findall(r"[A-Za-z][A-Za-z ]+[A-Za-z]", line), key=len, default="")
+    return longest if _IDLE.search(longest) else None
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text)
 
 
 def as_descriptor(rule: CompareRule) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.model.rule_text import keys_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -60,7 +62,8 @@ def figure_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
         yield f"  from {figures['shape']} on one side has something else in its place; behind that nothing was measured"
     would = comparison.get("would_agree")
     if would:
-        yield f"  these would agree under: {would}"
+        yield "  these would agree under, in the descriptor:"
+        yield from (f"    {key}" for key in keys_of(would))
     elif "would_agree" in comparison:
         yield "  no rule was found under which these agree and that would still tell a wrong result"
 

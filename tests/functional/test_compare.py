@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from homes import Home, ended
 
+from nexapod_batch.model.rule_text import keys_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,7 +29,8 @@ def test_two_files(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("# date 2026-11-02\nE 1.0\n")
     done = home.call("compare", "a.txt", "b.txt")
     assert done.code == 1
-    assert 'these would agree under: compare = "significant", digits = 8, ignore = ["^# date"]' in done.out
+    rule = 'compare = "significant"\n    digits = 8\n    ignore = ["^# date"]'
+    assert f"these would agree under, in the descriptor:\n    {rule}\n" in done.out
     rules = ("--rule", "compare=significant", "--rule", "digits=8", "--rule", 'ignore=["^# date"]')
     assert home.call("compare", "a.txt", "b.txt", *rules).code == 0
     assert home.json("compare", "a.txt", "b.txt", code=1)["files"][0]["figures"]["numbers"] == 1
@@ -62,10 +65,13 @@ def test_explain_says_how_far_answers_are_and_what_would_do(tmp_path: Path) -> N
         assert file["figures"]["absolute"]["place"] == {"line": 2, "word": 3}
         assert file["figures"]["causes"] == ["dates", "numbers"]
         assert "only dates or times and numbers differ" in said
-        (would,) = [line.partition("under: ")[2] for line in said.splitlines() if "would agree" in line]
-        assert file["would_agree"] == would
+        shown = said.partition("these would agree under, in the descriptor:\n")[2].splitlines()
+        would = [line.strip() for line in shown if line.startswith("      ")]
+        assert keys_of(file["would_agree"]) == would
         (tmp_path / "flag/1").rmdir()
-        assert home.submit(text + would.replace(", ", "\n"), "--wait=90s").code == 0
+        assert home.submit(text + "\n".join(would), "--wait=90s").code == 0
+        pasted = home.call("compare", "job.toml", "job.toml", "--rule", file["would_agree"])
+        assert pasted.code == 0, pasted.err
 
 
 LOSER = """[job]

@@ -252,10 +252,30 @@ def in_any_order(head: str, lines: list[str], date: str) -> bytes:
 
 
 def lammps(values: np.ndarray[Any, Any], date: str) -> bytes:
-    """Write a log as LAMMPS does: columns of a fixed width, and times of its own."""
-    lines = [f"LAMMPS ({date})", "   Step          Temp          E_pair"]
+    """Write a log as LAMMPS does: columns of a fixed width, times of its own, and the table of them."""
+    lines = [f"LAMMPS (2 Aug 2023)\n  using {date[-1]} OpenMP thread(s) per MPI task", "   Step          Temp          E_pair"]
     lines += [f"{step:10d}   {value:<14.8g} {-value:<14.8g}" for step, value in enumerate(values[0])]
-    return "\n".join([*lines, f"Loop time of {date} on 4 procs for 3 steps", f"Total wall time: {date}", ""]).encode()
+    times = [
+        f"Loop time of 0.{date[-1]} on {date[-1]} procs for 3 steps", f"Performance: {date[-1]}.5 tau/day", f"9{date[-1]}% CPU use with 1 MPI tasks",
+        "Section |  min time  |  avg time  |%varavg| %total", f"Pair    | 0.0{date[-1]} | 0.1{date[-1]} |   0.0 | 84.{date[-1]}", f"Total wall time: 0:00:0{date[-1]}",
+    ]  # fmt: skip
+    return "\n".join([*lines, *times, ""]).encode()
+
+
+def espresso(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write as pw.x does: energies among times, places and how many ran it."""
+    day, later = int(date[-1]), date[-1] == "2"
+    return f"""
+     Program PWSCF v.7.2 starts on {day}Nov2026 at  7: 2:5{day}
+     Parallel version (MPI & OpenMP), running on       {4 * day} processor cores
+     {day}2345 MiB available memory on the printing compute node when the environment starts
+     Reading input from /scratch/job{day}/si.in
+     total cpu time spent up to now is        0.{day} secs
+!    total energy              =     {values[0, 0]:.8f} Ry
+     estimated scf accuracy    <       {abs(values[0, 1]):.1E} Ry
+     electrons    :      {"1m12.13s" if later else "0.13s"} CPU   {"1m12.14s" if later else "0.14s"} WALL (       1 calls)
+   This run was terminated on:   7: 3: {day}   {day}Nov2026
+""".encode()
 
 
 def dump(values: np.ndarray[Any, Any], date: str) -> bytes:
@@ -306,6 +326,7 @@ KINDS: dict[str, tuple[str, Callable[[np.ndarray[Any, Any], str], bytes]]] = {
     "JSON Lines": ("a.jsonl", lambda values, date: "".join(json.dumps({"time": date, "x": row}) + "\n" for row in values.tolist()).encode()),
     "JSON Lines in any order": ("a.jsonl", lambda values, date: in_any_order("", [json.dumps({"x": one}) + "\n" for one in values.ravel()], date)),
     "a LAMMPS log": ("log.lammps", lammps),
+    "Quantum ESPRESSO's output": ("pw.out", espresso),
     "a LAMMPS dump, atoms in any order": ("a.dump", dump),
     "NumPy .npy": ("a.npy", npy),
     "records of NumPy": ("a.npy", records),

@@ -41,10 +41,11 @@ def compare(left: str, right: str, rules: tuple[str, ...], as_json: bool) -> int
 
 def _rule(rules: tuple[str, ...]) -> CompareRule:
     from nexapod_batch.config.job.given_rules import rule_of
+    from nexapod_batch.model.rule_text import keys_of
 
     if any(not text.partition("=")[2] for text in rules):
         raise UsageError("a --rule is a key and a value", got=" ".join(rules), wanted="--rule compare=allclose")
-    return rule_of(rules, "--rule")
+    return rule_of([key.replace(" = ", "=", 1) for text in rules for key in keys_of(text)], "--rule")
 
 
 def _lines(document: Document) -> list[str]:
