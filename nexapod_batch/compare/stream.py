@@ -105,6 +105,10 @@ class Source:
             yield chunk
             self._line += chunk.count(b"\n")
 
+    def line_behind(self, chunk: bytes) -> int:
+        """Return the number of the line in which a chunk of text ends that was just yielded."""
+        return self._line + chunk.count(b"\n")
+
     def lines(self) -> Iterator[bytes]:
         """Yield the rest line by line, each with its newline; CompareError for one that no table has."""
         rest: list[bytes] = []

@@ -6,23 +6,24 @@ import json
 import math
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from nexapod_batch.compare.comparators.exact import same_length
 from nexapod_batch.compare.figures import DATES, Figures, measured
 from nexapod_batch.compare.formats.reading import suffix_of
 from nexapod_batch.compare.ignoring import patterns
 from nexapod_batch.compare.numbers import value_of
-from nexapod_batch.compare.registry import first_difference
+from nexapod_batch.compare.registry import comparison, first_difference
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.unordered import UNORDERED
 from nexapod_batch.compare.unpacking import unpacked
 from nexapod_batch.errors import CompareError
-from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.model.job import Agreement, Comparator, CompareRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nexapod_batch.compare.ports import Difference
+    from nexapod_batch.compare.ports import Difference, Normalization
 
 __all__ = ["as_descriptor", "suggested"]
 
@@ -75,8 +76,7 @@ def _suggested(
         with left() as one, right() as other:
             figures = measured(Source(one, name, base), Source(other, name, base))
         for candidate in _candidates(figures, base):
-            difference = _differ(left, right, name, candidate)
-            if difference is None:
+            if _agree(left, right, name, candidate):
                 return candidate
         loose = base._replace(comparator=Comparator.ALLCLOSE, digits=None, rtol=_NOISE, atol=0.0)
         difference = _differ(left, right, name, loose)
@@ -113,9 +113,19 @@ def _in_any_order(
         plain._replace(comparator=Comparator.CONTENT, digits=None),
         plain._replace(comparator=Comparator.SIGNIFICANT, digits=_USUAL_DIGITS),
     ):
-        if _differ(left, right, name, rule) is None:
+        if _agree(left, right, name, rule):
             return rule
     return None
+
+
+def _agree(left: Callable[[], BinaryIO], right: Callable[[], BinaryIO], name: str, rule: CompareRule) -> bool:
+    """Say whether two files agree: by their normal forms where there are any, which takes a hundredth of the time."""
+    if rule.agreement is not Agreement.NORMAL_FORM:
+        return _differ(left, right, name, rule) is None
+    normalization = cast("Normalization", comparison(rule.comparator))
+    with left() as one, right() as other:
+        ours, theirs = (normalization.normal_form(stream, name, rule) for stream in (one, other))
+        return all(a == b for a, b in same_length(filter(None, ours), filter(None, theirs)))
 
 
 def _differ(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from unit.test_my_file import KINDS, VALUES, agree
 
 from nexapod_batch.compare.reporting import told
+from nexapod_batch.compare.suggesting import suggested
 from nexapod_batch.config.job.descriptor import parse
 from nexapod_batch.model.job import CompareRule
 from nexapod_batch.wording.figures import lines
@@ -105,3 +107,15 @@ def test_what_is_no_table_has_its_first_byte_alone() -> None:
     found = compared("a.bin", b"\0\1", b"\0\2")
     assert found["first"]["where"] == "byte 1 (line 1)"
     assert "figures" not in found
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.log.gz"])
+@pytest.mark.parametrize(("last", "rule"), [("2.500000000001", "significant"), ("2.6", None), ("2.500000000001\n1", None), ("x", None)])
+def test_a_rule_is_told_after_it_was_tried_to_the_end(name: str, last: str, rule: str | None) -> None:
+    """What differs stands behind megabytes of the same numbers."""
+    body = b"1.25,2.5\n3.75,-1.5\n" * 60_000
+    files = [body + f"7.5,{cell}\n".encode() for cell in ("2.5", last)]
+    if name.endswith(".gz"):
+        files = [gzip.compress(file, 1) for file in files]
+    found = suggested(lambda: io.BytesIO(files[0]), lambda: io.BytesIO(files[1]), name, CompareRule())
+    assert (found and str(found.comparator)) == rule

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import CompareRule
 
-__all__ = ["COMPARISON"]
+__all__ = ["COMPARISON", "same_length"]
 
 
 class Exact(Normalization):
@@ -43,7 +43,7 @@ COMPARISON = Exact()
 
 def _first_difference(left: Source, right: Source, name: str) -> Difference | None:
     offset, line = 0, 1
-    for a, b in _same_length(left.chunks(), right.chunks()):
+    for a, b in same_length(left.chunks(), right.chunks()):
         if a != b:
             at = _first_unequal(a, b)
             line += a.count(b"\n", 0, at)
@@ -54,7 +54,7 @@ def _first_difference(left: Source, right: Source, name: str) -> Difference | No
     return None
 
 
-def _same_length(left: Iterator[bytes], right: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def same_length(left: Iterator[bytes], right: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield pieces of the same length from both sides, in chunks; the last ones are shorter, or differ in length."""
     a = b = b""
     while True:

@@ -75,15 +75,15 @@ def read_free(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] 
 
 
 def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token] | Block]:
-    rest, line, column = b"", 1, 0
+    rest, column = b"", 0
     last: Token = b"\n"
     for chunk in source.text_chunks():
         text = rest + chunk
         cut = _cut(text, 0 if column else _LONGEST_LINE)
         text, rest = text[:cut], text[cut:]
         if len(rest) > _LONGEST_WORD and max(map(len, _PIECE.findall(rest))) > _LONGEST_WORD:
+            line = source.line_behind(chunk)
             source.refuse(f"a word of more than {_LONGEST_WORD} bytes", "a text table", line=line)
-        line += text.count(b"\n")
         if column == 0 and text[-1:] == b"\n":
             last = b"\n"
             yield from _blocks(text, dialect)
@@ -100,10 +100,11 @@ def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token] | Block]:
 
 def _blocks(text: bytes, dialect: _Dialect) -> Iterator[list[Token] | Block]:
     """Yield whole lines as blocks."""
-    text = text.replace(b"\r\n", b"\n")  # the carriage return is no token
     if b"\r" in text:
-        yield _tokens(dialect, text)
-        return
+        text = text.replace(b"\r\n", b"\n")  # the carriage return is no token
+        if b"\r" in text:
+            yield _tokens(dialect, text)
+            return
     for part in parts_of(text):
         lines = part.rstrip(b" \n")
         if lines:
