@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 from functools import partial
 from pathlib import Path
@@ -109,13 +108,11 @@ def test_what_is_no_table_has_its_first_byte_alone() -> None:
     assert "figures" not in found
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.log.gz"])
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
 @pytest.mark.parametrize(("last", "rule"), [("2.500000000001", "significant"), ("2.6", None), ("2.500000000001\n1", None), ("x", None)])
 def test_a_rule_is_told_after_it_was_tried_to_the_end(name: str, last: str, rule: str | None) -> None:
-    """What differs stands behind megabytes of the same numbers."""
-    body = b"1.25,2.5\n3.75,-1.5\n" * 60_000
+    """What differs stands behind many of the same numbers."""
+    body = b"1.25,2.5\n3.75,-1.5\n" * 8_000
     files = [body + f"7.5,{cell}\n".encode() for cell in ("2.5", last)]
-    if name.endswith(".gz"):
-        files = [gzip.compress(file, 1) for file in files]
     found = suggested(lambda: io.BytesIO(files[0]), lambda: io.BytesIO(files[1]), name, CompareRule())
     assert (found and str(found.comparator)) == rule
