@@ -145,6 +145,11 @@ def filled(write: Writer) -> Writer:
     return lambda table: write([[each or "-" for each in row] for row in table])
 
 
+def padded(write: Writer) -> Writer:
+    """Return a writer of cells that are as wide as one another."""
+    return lambda table: write([[each.rjust(12) for each in row] for row in table])
+
+
 def pdb(table: Table) -> list[bytes]:
     """Write atoms of PDB, the cell among their coordinates."""
     return [f"ATOM      1  N   MET A   1    {row[0][:8]:>8}{row[1][:8]:>8}   1.000  1.00  0.00\n".encode() for row in table]
@@ -169,7 +174,7 @@ def variants(table: Table) -> list[bytes]:
 FORMATS: dict[str, tuple[str, Writer]] = {
     "CSV": ("a.csv", rows(",", csv.QUOTE_MINIMAL)), "CSV, semicolons": ("a.csv", rows(";", csv.QUOTE_MINIMAL)),
     "CSV, quotes": ("a.csv", rows(",", csv.QUOTE_ALL)), "CSV, CRLF, BOM": ("a.csv", rows(",", csv.QUOTE_MINIMAL, "\r\n", "\ufeff")),
-    "CSV, padded": ("a.csv", filled(lines("{:>12}", ","))), "TSV": ("a.tsv", rows("\t", csv.QUOTE_MINIMAL)),
+    "CSV, padded": ("a.csv", padded(rows(",", csv.QUOTE_MINIMAL))), "TSV": ("a.tsv", rows("\t", csv.QUOTE_MINIMAL)),
     "text, blanks": ("a.txt", filled(lines("{}"))), "text, tabs": ("a.txt", lines("{}", "\t")),
     "text, commas": ("a.txt", rows(",", csv.QUOTE_MINIMAL)), "text, CRLF": ("a.log", rows("\t", csv.QUOTE_MINIMAL, "\r\n")),
     "text, columns": ("a.dat", lines("{:>18}", "")), "text, left columns": ("a.out", lines("{:<18}", "x ")),
