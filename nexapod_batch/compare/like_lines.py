@@ -110,6 +110,9 @@ def _rows_of(marked: Marked) -> tuple[Array, list[int]] | None:
         marks, roles = np.append(marks, len(marked.raw)), np.append(roles, roles[count - 1])
     if len(marks) % count:
         return None
+    ends = marks[count - 1 :: count]
+    if (marked.letters[ends[:-1]] != ord("\n")).any() or marked.raw[int(ends[-1]) :].strip(b" "):
+        return None  # another mark where lines should end
     first, others = roles[:count], roles[:-1]  # behind the last line no end is written
     if (others != np.resize(first, len(others))).any():
         return None
