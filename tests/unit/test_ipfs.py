@@ -10,13 +10,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
-import threading
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from gateways import Gateway, serving
 
 from nexapod_batch.errors import NexapodError, UnreachableError
 from nexapod_batch.sources import SourceError, SourceSettings
@@ -82,57 +80,11 @@ def car(*found: tuple[Cid, bytes]) -> bytes:
     return header + b"".join(varint(36 + len(block)) + raw_cid(cid) + block for cid, block in found)
 
 
-class Gateway:
-    """What a gateway sends, whatever it is asked."""
-
-    def __init__(self) -> None:
-        """Begin as an honest one."""
-        self.url, self.body, self.kind, self.status = "", CAR, "application/vnd.ipld.car; version=1", 200
-        self.headers: dict[str, str] = {}
-        self.drips = threading.Event()  # set: a byte now and then follows, until it is cleared
-        self.asked: list[str] = []
-
-
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
     """Yield a gateway on a port of the loopback that the kernel chose."""
-    with serving() as made:
+    with serving(CAR) as made:
         yield made
-
-
-@contextmanager
-def serving() -> Iterator[Gateway]:
-    """Yield a gateway of its own."""
-    made = Gateway()
-    idle = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            made.asked.append(self.path)
-            self.send_response(made.status)
-            for name, value in {"Content-Type": made.kind, **made.headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with suppress(OSError):
-                self.wfile.write(made.body)
-                while made.drips.is_set():
-                    self.wfile.write(b"\0")
-                    idle.wait(0.02)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield made
-    finally:
-        made.drips.clear()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class Quiet:
@@ -199,7 +151,7 @@ def test_a_car_that_is_cut(gateway: Gateway, tmp_path: Path) -> None:
 def test_gateways_are_tried_in_their_order(gateway: Gateway, tmp_path: Path) -> None:
     """A page, another file's blocks, a cut one and one that hardly moves are passed over; the honest one is asked last."""
     cid, whole, wanted = FILES["several blocks"]
-    with serving() as page, serving() as other, serving() as cut, serving() as slow, serving() as unasked:
+    with serving(CAR) as page, serving(CAR) as other, serving(CAR) as cut, serving(CAR) as slow, serving(CAR) as unasked:
         page.kind, page.body = "text/html", b"<html>"
         other.body, cut.body, gateway.body = CAR, whole[:-1], whole
         slow.body = b""
