@@ -87,8 +87,11 @@ def test_a_command_that_gives_nothing_ends_its_replica_with_the_reason(tmp_path:
         cases = [
             ("cat; test $(ls -A) = a.txt; test $HOME = $PWD", "", "accepted"),
             ("echo broken >&2; exit 3", "exit code 3; last line of stderr: broken", "failed"),
-            ("sleep 1000", "over its time limit", "failed"),
-            ("cat /dev/zero", "'sh': ", "failed"),
+            ("cat; trap '' TERM; sleep 1000 & wait; sleep 1000", "'sh': over its time limit", "failed"),
+            ("cat /dev/zero", "'sh': it printed more than 20 MiB", "failed"),
+            ("cat /dev/zero; true", "it printed more than 20 MiB", "failed"),
+            ("trap '' XFSZ; head -c 30000000 /dev/zero >&2; echo; true", "it printed more than 20 MiB", "failed"),
+            ("cat; sleep 1000 & exit 0", "", "accepted"),
             ("nonesuch", "exit code 127", "failed"),
             ("kill -9 $$", "exit code 137", "failed"),
             (connect, "exit code 1; last line of stderr: ConnectionRefusedError", "failed"),

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -314,10 +315,12 @@ def test_an_output_is_normalised_in_the_image_of_its_job(home: Home, image: Path
 
 
 FAULTY = """[job]
-command = ["/bin/sh", "-c", "echo 1 > a.txt"]
+command = ["/bin/sh", "-c", "nc 127.0.0.1 {port} -e /bin/true && echo 1 > a.txt"]
 [container]
 image = "{image}"
+network = "host"
 [resources]
+time = "00:00:10"
 disk = "20MiB"
 [quorum]
 agree = 1
@@ -333,16 +336,27 @@ what = {values}
 
 
 def test_a_command_that_normalises_nothing_in_an_image_ends_its_replica(home: Home, image: Path) -> None:
-    """One that fails, prints without end, or is not there: each with its reason, and the node goes on."""
-    cases = {
-        "echo broken >&2; exit 3": "exit code 3; last line of stderr: broken",
-        "cat /dev/zero": "'/bin/sh': ", "nonesuch": "exit code 127",
-    }  # fmt: skip
-    values = "[" + ", ".join(f'"{what}"' for what in cases) + "]"
-    done = home.submit(FAULTY.format(image=image, values=values), "--wait=200s")
+    """One that fails, hangs, prints without end, is not there or wants the network: each with its reason; the node goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which the job's own command reaches
+        port = server.getsockname()[1]
+        cases = {
+            "echo broken >&2; exit 3": "exit code 3; last line of stderr: broken",
+            "nonesuch": "exit code 127",
+            "sleep 1000": "over its time limit of ",
+            "cat /dev/zero": "it printed more than 20 MiB",
+            "cat /dev/zero; true": "it printed more than 20 MiB",
+            "cat /dev/zero >&2; cat": "it printed more than 20 MiB",
+            f"nc 127.0.0.1 {port} -e /bin/true": "last line of stderr: nc: can't connect",
+            f"wget -q -O - http://127.0.0.1:{port}/": "last line of stderr: wget: can't connect",
+            "cat; sleep 1000 & exit 0": "",
+        }  # fmt: skip
+        values = "[" + ", ".join(f'"{what}"' for what in cases) + "]"
+        done = home.submit(FAULTY.format(image=image, port=port, values=values), "--wait=300s")
     assert done.code == 1, done.out + done.err
-    tasks = home.json("show", 1)["tasks"]
-    for task, (what, why) in zip(tasks, cases.items(), strict=True):
+    for task, (what, why) in zip(home.json("show", 1)["tasks"], cases.items(), strict=True):
         (replica,) = task["replicas"]
-        assert (what, task["state"]) == (what, "failed")
-        assert why in replica["reason"], what
+        assert (what, task["state"]) == (what, "failed" if why else "accepted"), replica["reason"]
+        if why:
+            assert replica["reason"].startswith("normalize of output 'a.txt', by '/bin/sh': "), replica["reason"]
+            assert why in replica["reason"], what
+    assert home.call("verify", "1").code == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
+import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -108,7 +108,9 @@ class Normalizers:
         except (OSError, ValueError) as error:
             raise PluginError(f"{wrapped.argv[0]} cannot be started: {error}") from error
         replica.normalized_ms += result.wall_ms
-        _judge(name, rule, result, runtime, _tail(files[1]))
+        what = f"normalize of output {name!r}, by {rule.normalize[0]!r}"
+        _check_printed(what, files, printed)
+        _judge(what, result, runtime, _tail(files[1]))
 
     def _wrapped(self, replica: Replica, command: list[str]) -> tuple[Runtime, Wrapped]:
         """Return how a command is started in the scratch folder, shut off from the network."""
@@ -169,14 +171,21 @@ def _tail(descriptor: int) -> bytes:
     return os.pread(descriptor, 4096, max(0, os.fstat(descriptor).st_size - 4096))
 
 
-def _judge(name: str, rule: CompareRule, result: Result, runtime: Runtime, stderr: bytes) -> None:
+def _check_printed(what: str, files: tuple[int, int], most: int) -> None:
+    """Raise NormalizeError where a command printed more than these bytes: the rest was cut off, however it ended."""
+    sizes = [os.fstat(descriptor).st_size for descriptor in files]
+    _, of_node = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if of_node != resource.RLIM_INFINITY and max(sizes) >= of_node:
+        raise NormalizeError(Outcome.NODE, f"{what}: this node lets no file be longer than {of_node} bytes (ulimit -f)")
+    if sum(sizes) > most:
+        raise NormalizeError(Outcome.DISK, f"{what}: it printed more than {most / 2**20:.0f} MiB")
+
+
+def _judge(what: str, result: Result, runtime: Runtime, stderr: bytes) -> None:
     """Raise NormalizeError unless the command ended well; PluginError where the machine is to blame."""
-    what = f"normalize of output {name!r}, by {rule.normalize[0]!r}"
     if result.stopped is not None:
         outcome, detail = result.stopped
         raise NormalizeError(outcome, f"{what}: {detail}")
-    if result.signal == signal.SIGXFSZ:
-        raise NormalizeError(Outcome.DISK, f"{what}: it printed more than it may")
     if not result.status and not result.signal:
         return
     never = None if result.signal else runtime.judge(result.status or 0, stderr)
