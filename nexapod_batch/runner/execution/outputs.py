@@ -70,16 +70,9 @@ def digest_outputs(
     from nexapod_batch.files import output_files  # noqa: PLC0415 - many jobs declare none
 
     folder = Path(root)
-    rules: dict[str, CompareRule] = {}
-    length, most = 0, job.resources.disk_mib * 2**20
-    for output in job.outputs:
-        for file in output_files.find(folder, [expand(output.path, values)], optional=output.optional):
-            length += 0 if file.name in rules else file.size
-            rules.setdefault(file.name, output.rule)
+    rules = _found(job, values, folder)
     output_files.check_no_log(rules)
-    if length > most:  # holes take no room, but are read and copied all the same
-        got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
-        raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
+    _check_finished(root, rules)
     digests = sorted(output_files.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
     unread = ""
     subjects = []
@@ -98,6 +91,44 @@ def digest_outputs(
     text = output_files.manifest([(name, sha256) for name, sha256, _ in digests])
     one = Subject(name="manifest", sha256=hashlib.sha256(text).hexdigest(), normalized=vote, size=len(text))
     return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text, unread=unread)
+
+
+def _found(job: Job, values: Mapping[str, str], folder: Path) -> dict[str, CompareRule]:
+    """Return the outputs that are there, with the rule of each; UnsafeOutputError where one is not to be taken."""
+    from nexapod_batch.files import output_files  # noqa: PLC0415 - as above
+
+    rules: dict[str, CompareRule] = {}
+    length, most = 0, job.resources.disk_mib * 2**20
+    for output in job.outputs:
+        for file in output_files.find(folder, [expand(output.path, values)], optional=output.optional):
+            length += 0 if file.name in rules else file.size
+            rules.setdefault(file.name, output.rule)
+    if length > most:  # holes take no room, but are read and copied all the same
+        got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
+        raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
+    return rules
+
+
+def _check_finished(root: str, rules: Mapping[str, CompareRule]) -> None:
+    """Raise UnsafeOutputError for a database without changes that were made to it: two of them may well be alike.
+
+    Whole it is with the file that has the changes, where this is an output whose bytes must agree, too.
+    """
+    from nexapod_batch.files.database_logs import unfinished  # noqa: PLC0415 - many jobs declare no outputs
+
+    for name, rule in rules.items():
+        if rule.agreement is Agreement.NOTHING:
+            continue
+        beside = unfinished(root, name)
+        if beside is None:
+            continue
+        of_beside = rules.get(beside)
+        if of_beside is None or of_beside.agreement is not Agreement.BYTES:
+            raise UnsafeOutputError(
+                f"output {name!a} is a database that was left unfinished", got=f"changes that are in {beside!a} alone",
+                wanted="all of it in one file",
+                hint="end with PRAGMA wal_checkpoint(TRUNCATE), or commit and close each connection",
+            )  # fmt: skip
 
 
 def _why_unread(name: str, error: CompareError) -> str:
