@@ -127,7 +127,12 @@ class SourceConformance:
         assert self.read(served)[2] == served.content
 
     def test_what_is_not_there_is_told(self, served: Served, tmp_path: Path) -> None:
-        """In words, and no file is left."""
+        """In words, and no file is left.
+
+        Raises:
+            AssertionError: It was fetched.
+
+        """
         try:
             self.fetched(served._replace(url=served.missing), tmp_path)
         except NexapodError as error:
@@ -143,7 +148,12 @@ class SourceConformance:
         assert (tmp_path / digest).read_bytes() == served.content
 
     def test_what_was_not_meant_gets_no_name(self, served: Served, tmp_path: Path) -> None:
-        """Another digest than the one that pins it, or more bytes than are allowed."""
+        """Another digest than the one that pins it, or more bytes than are allowed.
+
+        Raises:
+            AssertionError: It was fetched.
+
+        """
         small = served.settings._replace(max_bytes=len(served.content) - 1)
         for pinned, tried in (("0" * 64, served), ("", served._replace(settings=small))):
             try:
