@@ -113,6 +113,8 @@ def _rows_of(marked: Marked) -> tuple[Array, list[int]] | None:
     ends = marks[count - 1 :: count]
     if (marked.letters[ends[:-1]] != ord("\n")).any() or marked.raw[int(ends[-1]) :].strip(b" "):
         return None  # another mark where lines should end
+    if marked.raw.count(b"\n") != len(ends) - 1:
+        return None  # a line end where cells should
     first, others = roles[:count], roles[:-1]  # behind the last line no end is written
     if (others != np.resize(first, len(others))).any():
         return None

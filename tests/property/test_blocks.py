@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -133,6 +134,80 @@ def test_lines_that_are_alike_are_what_their_words_are(reader: str, rule: Compar
     """Whatever their styles and the marks between them."""
     for block in blocks_of(like_table(line_style, seed, tail), reader):
         check(block, rule)
+
+
+#: What ends a word, a cell or a line.
+MARKS = {"tab": "\t", "comma": ",", "semicolon": ";", "equals": "=", "blank": " ", "blanks": "  ", "vertical tab": "\v", "bar": "|", "line end": "\n", "line ends": "\n\n", "nothing": ""}
+
+
+class AlikeButOne(NamedTuple):
+    """A table whose lines are all alike, but for one mark that is another one."""
+
+    style: str
+    between: str
+    columns: int
+    seed: int
+    before: int  # marks before the other one, or behind it where this is negative
+    mark: str
+
+    def content(self) -> bytes:
+        """Return thousands of lines."""
+        numbers = np.random.default_rng(self.seed).standard_normal(2_500 * self.columns) * 100
+        marks = ([self.between] * (self.columns - 1) + ["\n"]) * 2_500
+        marks[self.before] = MARKS[self.mark]
+        return "".join(self.style % number + mark for number, mark in zip(numbers.tolist(), marks, strict=True)).encode()
+
+
+others = st.builds(
+    AlikeButOne, st.sampled_from(["%.3f", "%.2e", "%8.3f", "%d"]), st.sampled_from(["\t", ",", ";", " ", "  "]), st.integers(1, 3), st.integers(0, 1 << 30),
+    st.one_of(st.integers(-2_500, 2_499), st.integers(-4, 3)), st.sampled_from(sorted(MARKS)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reader", READERS)
+@settings(max_examples=20)
+@given(st.sampled_from(RULES), others)
+def test_one_other_mark_among_thousands_of_lines_is_seen(reader: str, rule: CompareRule, table: AlikeButOne) -> None:
+    """Wherever it stands, and in the place of a line end as well: its line is none like the others."""
+    for block in blocks_of(table.content() + b"\n", reader):
+        check(block, rule)
+
+
+@pytest.mark.parametrize("mark", ["tab", "comma", "semicolon", "blank", "blanks"])
+@pytest.mark.parametrize("lines", ["1.5{mark}2.5\n{rest}", "1.5{mark}2.5{mark}3.5\n{rest}", "{rest}1.5{mark}2.5\n{rest}"])
+@pytest.mark.parametrize("suffix", ["txt", "csv", "tsv", "xml", "xyz"])
+def test_how_many_numbers_stand_in_a_line_counts_in_long_tables(mark: str, lines: str, suffix: str) -> None:
+    """One line of more numbers than the others does not make these go on in the next line."""
+    rule = CompareRule(comparator=Comparator.SIGNIFICANT, digits=8)
+    digests, read = set(), 0
+    for rest in ("4.5\n5.5\n6.5\n", "4.5{mark}5.5\n6.5\n", "4.5{mark}5.5{mark}6.5\n", "4.5\n5.5{mark}6.5\n"):
+        content = lines.replace("{rest}", rest * 3_000).format(mark=MARKS[mark])  # which is read by arrays
+        with suppress(CompareError):
+            digests.add(normalized_digest(io.BytesIO(content.encode()), f"a.{suffix}", rule))
+            read += 1
+    assert len(digests) == read > 0
+
+
+#: Lines of which each second one, or each third one, ends in another mark than a line end.
+CYCLES = {"second in a line": "1.5{mark}2.5\n", "first of two": "1.5\n2.5{mark}", "first of three": "1.5\n2.5{mark}3.5{mark}", "two of three": "1.5\n2.5\n3.5{mark}"}
+
+
+@pytest.mark.parametrize("mark", ["tab", "comma", "semicolon", "equals", "blank", "blanks", "vertical tab"])
+@pytest.mark.parametrize("cycle", CYCLES)
+@pytest.mark.parametrize("suffix", ["txt", "csv", "tsv", "xml", "xyz"])
+def test_what_ends_lines_counts_in_long_tables(mark: str, cycle: str, suffix: str) -> None:
+    """Numbers that stand below one another are other ones than those that stand side by side, also from one line to the next."""
+    rule = CompareRule(comparator=Comparator.SIGNIFICANT, digits=8)
+
+    def digest(between: str) -> str:
+        """Return that of a file, or that it is none of this format."""
+        content = CYCLES[cycle].format(mark=between) * 5_000  # which is read by arrays
+        try:
+            return str(normalized_digest(io.BytesIO(content.encode() + b"\n"), f"a.{suffix}", rule))
+        except CompareError:
+            return "refused"
+
+    assert digest(MARKS[mark]) != digest("\n")
 
 
 @pytest.mark.parametrize("reader", ["text", "csv", "free"])
