@@ -130,8 +130,8 @@ class Client:
         return reply.body
 
     def ask(
-        self, method: str, path: str, body: bytes = b"", *, media: str = "application/json", patience_s: float = 0.0,
-        more: dict[str, str] | None = None,
+        self, method: str, path: str, body: bytes | memoryview = b"", *, media: str = "application/json",
+        patience_s: float = 0.0, more: dict[str, str] | None = None,
     ) -> Reply:  # fmt: skip
         """Return the answer to a signed request; with a clock that is off it is asked once more, by the server's."""
         reply = self._once(method, path, body, media, patience_s, more or {})
@@ -155,7 +155,7 @@ class Client:
         return False
 
     def _once(
-        self, method: str, path: str, body: bytes, media: str, patience_s: float, more: dict[str, str]
+        self, method: str, path: str, body: bytes | memoryview, media: str, patience_s: float, more: dict[str, str]
     ) -> Reply:
         for fresh in (False, True):  # a kept connection may have ended meanwhile
             kept = self._connection is not None
@@ -169,7 +169,7 @@ class Client:
                 raise UnreachableError(f"no answer from {self._authority}", got=_text(error)) from error
         raise AssertionError  # the second time there is an answer, or an error
 
-    def _head(self, method: str, path: str, body: bytes, media: str) -> dict[str, str]:
+    def _head(self, method: str, path: str, body: bytes | memoryview, media: str) -> dict[str, str]:
         """Return the headers of a request: signed anew each time, for a nonce counts once."""
         created, nonce = int(time.time() + self.ahead_s), os.urandom(16).hex()
         head = signatures.headers(self._signer, method, self._authority, path, body, created=created, nonce=nonce)
@@ -178,7 +178,9 @@ class Client:
             head["content-type"] = media
         return head
 
-    def _exchange(self, method: str, path: str, body: bytes, head: dict[str, str], wait_s: float) -> Reply:
+    def _exchange(
+        self, method: str, path: str, body: bytes | memoryview, head: dict[str, str], wait_s: float
+    ) -> Reply:
         connection = self._connection or self._connect()
         self._connection = connection
         if connection.sock is not None:

@@ -71,12 +71,13 @@ def send(client: Client, path: Path, name: str) -> str:
     """
     fd = open_beneath(path, name)
     try:
-        digest = _digest(fd)
         total = os.fstat(fd).st_size
+        block = memoryview(bytearray(min(PART, total + 1)))  # for every part: new memory costs more than a SHA-256
+        digest = _digest(fd, block)
         tries = 0
         at = _offset(client, digest)
         while at >= 0:
-            data = os.pread(fd, PART, at)
+            data = block[: os.preadv(fd, [block], at)]
             more = {"upload-offset": str(at), "upload-length": str(total)}
             try:
                 reply = client.ask("PATCH", f"/v1/blobs/{digest}", data, media="application/octet-stream", more=more)
@@ -115,11 +116,11 @@ def _offset(client: Client, digest: str) -> int:
     return int(reply.headers.get("upload-offset", "0"))
 
 
-def _digest(fd: int) -> str:
+def _digest(fd: int, block: memoryview) -> str:
     digest, at = hashlib.sha256(), 0
-    while data := os.pread(fd, PART, at):
-        digest.update(data)
-        at += len(data)
+    while size := os.preadv(fd, [block], at):
+        digest.update(block[:size])
+        at += size
     return digest.hexdigest()
 
 

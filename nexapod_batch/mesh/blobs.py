@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import TryAgainError, UsageError, VerificationError
 from nexapod_batch.files import atomic, careful
+from nexapod_batch.mesh import kept_hashes
 from nexapod_batch.mesh.segments import check_room
 from nexapod_batch.trust.statement_rules import is_hex
 
@@ -68,7 +69,7 @@ class Upload:
                 continue
         return 0
 
-    def append(self, at: int, data: bytes) -> int:
+    def append(self, at: int, data: bytes | memoryview) -> int:
         """Append a part that begins at byte `at`; return how many bytes are there then.
 
         Raises:
@@ -80,9 +81,11 @@ class Upload:
         try:
             if not self._is_alone(fd):
                 raise OffsetError(self.size())
-            size = os.fstat(fd).st_size
+            before = os.fstat(fd)
+            size = before.st_size
             if at != size:
                 raise OffsetError(size)
+            digest = kept_hashes.take(self._partial, before)
             try:
                 left, place = memoryview(data), size
                 while left:
@@ -91,6 +94,9 @@ class Upload:
             except OSError as error:
                 os.ftruncate(fd, size)
                 raise TryAgainError("a part cannot be kept", got=error.strerror) from error
+            if digest is not None:
+                digest.update(data)
+                kept_hashes.keep(self._partial, os.fstat(fd), digest)
             return size + len(data)
         finally:
             os.close(fd)
@@ -122,10 +128,7 @@ class Upload:
         try:
             if not self._is_alone(fd):
                 raise TryAgainError("somebody else sends the same just now")
-            digest, at = hashlib.sha256(), 0
-            while block := os.pread(fd, _BLOCK, at):
-                digest.update(block)
-                at += len(block)
+            digest = kept_hashes.take(self._partial, os.fstat(fd)) or _hash_of(fd)
             if digest.hexdigest() != self.digest:
                 self._partial.unlink(missing_ok=True)
                 raise VerificationError("the blob is another one", got=digest.hexdigest(), wanted=self.digest)
@@ -134,6 +137,14 @@ class Upload:
         finally:
             os.close(fd)
         atomic.sync_files([self.target])
+
+
+def _hash_of(fd: int) -> hashlib._Hash:
+    digest, at = hashlib.sha256(), 0
+    while block := os.pread(fd, _BLOCK, at):
+        digest.update(block)
+        at += len(block)
+    return digest
 
 
 def swept(folder: Path, *, whole: bool) -> tuple[int, int]:

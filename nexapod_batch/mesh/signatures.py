@@ -55,13 +55,13 @@ def base(components: Sequence[tuple[str, str]], parameters: str) -> bytes:
     return "\n".join([*lines, f'"@signature-params": {parameters}']).encode()
 
 
-def content_digest(body: bytes) -> str:
+def content_digest(body: bytes | memoryview) -> str:
     """Return the `Content-Digest` of a body (RFC 9530)."""
     return f"sha-256=:{binascii.b2a_base64(hashlib.sha256(body).digest(), newline=False).decode()}:"
 
 
 def headers(
-    signer: Signer, method: str, authority: str, target: str, body: bytes, *, created: int, nonce: str
+    signer: Signer, method: str, authority: str, target: str, body: bytes | memoryview, *, created: int, nonce: str
 ) -> dict[str, str]:
     """Return the headers that sign a request; `target` is path and query, `nonce` 32 hex digits used once."""
     digest = content_digest(body)

@@ -89,8 +89,12 @@ class Application:
         caller = await sign_in.caller_of(request, route, service, address)
         call = Call(request=request, route=route, service=service, caller=caller, path=path)
         if route.takes is not None:
-            call.body = _decoded(request, route, await bodies.read(request, route.max_body))
-        elif bodies.has_body(request):
+            data = await bodies.read(request, route.max_body)
+            call.body = _decoded(request, route, data)
+            answer = await route.handler(call)
+            bodies.give_back(data)  # not after an error: a thread may be at it still
+            return _response(route, answer)
+        if bodies.has_body(request):
             raise RequestError(problems.BAD_REQUEST, f"{route.method} takes no body here")
         return _response(route, await route.handler(call))
 
@@ -159,13 +163,19 @@ def _check_query(request: Request) -> None:
         raise RequestError(problems.BAD_REQUEST, "a token in the address would end in logs", wanted=wanted)
 
 
-def _decoded(request: Request, route: Route, data: bytes) -> Any:  # noqa: ANN401 - what the route says
+def _decoded(request: Request, route: Route, data: memoryview) -> Any:  # noqa: ANN401 - what the route says
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media not in route.media:
         raise RequestError(problems.MEDIA, got=quoted(media), wanted=" or ".join(route.media))
-    if route.takes is bytes:
+    if route.takes is memoryview:
         return data
-    return bodies.struct_of(bodies.json_value(data), route.takes) if route.takes else None
+    return _made(route.takes, bytes(data))
+
+
+def _made(kind: type[Any] | None, data: bytes) -> Any:  # noqa: ANN401 - what the route says
+    if kind is bytes:
+        return data
+    return bodies.struct_of(bodies.json_value(data), kind) if kind else None
 
 
 def _response(route: Route, answer: Any) -> Response:  # noqa: ANN401 - what handlers return

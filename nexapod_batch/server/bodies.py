@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import mmap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,11 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
+    from starlette.types import Message
 
-__all__ = ["has_body", "json_value", "read", "struct_of"]
+__all__ = ["PLACE", "Arriving", "give_back", "has_body", "json_value", "read", "struct_of"]
+
+#: Where the scope of a request names its `Arriving`, for the connection to fill.
+PLACE = "nexapod.place"
+#: Bytes of a small body; of a place for larger ones, which is used again; and how many of those wait for that.
+_SMALL, _PLACE, _SPARE = 64 << 10, 4 << 20, 2
 
 #: Seconds that a whole small body may take, and bytes that each further second of a larger one must bring.
 PATIENCE_S, _SLOWEST = 20.0, 16 * 1024
+_spare: list[mmap.mmap] = []
 
 
 def has_body(request: Request) -> bool:
@@ -36,44 +45,89 @@ def has_body(request: Request) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def read(request: Request, max_bytes: int, patience_s: float = PATIENCE_S) -> bytes:
+class Arriving:
+    """The body of a request, put together in one place as it arrives."""
+
+    def __init__(self, room: int) -> None:
+        """Make a place for so many bytes: what is large costs memory as it fills."""
+        self._place = memoryview(_large(room) if room > _SMALL else bytearray(room))[:room]
+        self.size = 0  # bytes that came, even where there was no room for them
+
+    def fits(self, piece: bytes) -> bool:
+        """Say whether there is room for a piece."""
+        return self.size + len(piece) <= len(self._place)
+
+    def take(self, piece: bytes) -> None:
+        """Append a piece, or count it where there is no room."""
+        end = self.size + len(piece)
+        if self.fits(piece):
+            self._place[self.size : end] = piece
+        self.size = end
+
+    def data(self) -> memoryview:
+        """Return what came."""
+        return self._place[: self.size]
+
+
+async def read(request: Request, max_bytes: int, patience_s: float = PATIENCE_S) -> memoryview:
     """Return the whole body; RequestError for one that is compressed, larger, or too slow.
 
     Raises:
         ClientDisconnect: whoever sent it has left.
 
     """
-    _check_announced(request, max_bytes)
-    parts: list[bytes] = []
-    size = 0
+    body = Arriving(_announced(request, max_bytes))
+    request.scope[PLACE] = body
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    while True:
-        left = patience_s + size / _SLOWEST - (loop.time() - begun)
-        try:
-            message = await asyncio.wait_for(request.receive(), max(0.0, left))
-        except TimeoutError:
-            raise RequestError(problems.TOO_SLOW, got=f"{size} bytes in {loop.time() - begun:.0f} s") from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part = message.get("body", b"")
-        size += len(part)
-        if size > max_bytes:
-            raise RequestError(problems.TOO_LARGE, "the body is too large", wanted=f"at most {max_bytes} bytes")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+    more = True
+    try:
+        while more:
+            left = patience_s + body.size / _SLOWEST - (loop.time() - begun)
+            if left <= 0:
+                raise RequestError(problems.TOO_SLOW, got=f"{body.size} bytes in {loop.time() - begun:.0f} s")
+            message: Message = {}
+            with suppress(TimeoutError):  # the connection may have filled the place meanwhile
+                async with asyncio.timeout(left):
+                    message = await request.receive()
+            if message.get("type") == "http.disconnect":
+                raise ClientDisconnect
+            body.take(message.get("body", b""))
+            if body.size > max_bytes:
+                raise RequestError(problems.TOO_LARGE, "the body is too large", wanted=f"at most {max_bytes} bytes")
+            more = not message or message.get("more_body", False)
+    finally:
+        del request.scope[PLACE]
+    return body.data()
 
 
-def _check_announced(request: Request, max_bytes: int) -> None:
+def give_back(data: memoryview) -> None:
+    """Let the place of a body be used for another one: nobody may look at it any more."""
+    place = data.obj
+    data.release()
+    if isinstance(place, mmap.mmap) and len(place) == _PLACE and len(_spare) < _SPARE:
+        _spare.append(place)
+
+
+def _large(room: int) -> mmap.mmap:
+    if room <= _PLACE and _spare:
+        return _spare.pop()
+    return mmap.mmap(-1, max(room, _PLACE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _announced(request: Request, max_bytes: int) -> int:
+    """Return how many bytes a body may have: as many as it says, or as are taken."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         raise RequestError(problems.MEDIA, "the body is compressed", got=nesting.quoted(encoding), wanted="identity")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length[:20]) > max_bytes:
+    if not (length.isascii() and length.isdigit()):
+        return max_bytes
+    if int(length[:20]) > max_bytes:
         raise RequestError(
             problems.TOO_LARGE, "the body is too large", got=f"{length[:20]} bytes", wanted=f"at most {max_bytes} bytes"
         )
+    return int(length[:20])
 
 
 def json_value(data: bytes, number: Callable[[str], float] = float) -> Any:  # noqa: ANN401 - whatever JSON spells

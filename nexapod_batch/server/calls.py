@@ -48,7 +48,8 @@ class Route(Struct, frozen=True, kw_only=True):
     access: Access
     handler: Callable[[Call], Awaitable[Any]]
     summary: str
-    takes: type[Any] | None = None  # None: no body; `bytes`: as it came; else what JSON is converted to
+    #: None: no body; `bytes`: as it came; `memoryview`: likewise, until the handler returns; else what JSON becomes.
+    takes: type[Any] | None = None
     answers: Any = None  # a struct, or the media type of a body that is none
     status: int = 200
     max_body: int = _SMALL

@@ -10,12 +10,13 @@ import asyncio
 import signal
 import socket
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nexapod_batch.errors import ConfigError
+from nexapod_batch.server.bodies import PLACE
 from nexapod_batch.server.limits import address_group
 from nexapod_batch.server.names import is_loopback
 
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nexapod_batch.server.application import Application
+    from nexapod_batch.server.bodies import Arriving
 
 __all__ = ["Listener", "ServerLimits", "WebServer", "bind"]
 
 _TLS_HANDSHAKE = 0x16
+#: Bytes that are read at once: of three TLS records, and less than what is mapped anew each time (`memory.THRESHOLD`).
+_BUFFER = 48 << 10
 _WHY = b"use https: plain HTTP is answered on the server's own machine alone\n"
 _TLS_ONLY = b"HTTP/1.1 426 Upgrade Required\r\nupgrade: TLS/1.3\r\nconnection: close, upgrade\r\n"
 _TLS_ONLY += b"content-length: %d\r\n\r\n%b" % (len(_WHY), _WHY)
@@ -103,9 +107,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take in a part of a body, unless the connection is at its end."""
-        if self.cycle is not None:
+        """Take in a piece of a body, unless the connection is at its end; without detour where its place is known."""
+        if self.cycle is None:
+            return
+        place: Arriving | None = cast("dict[str, Any]", self.scope).get(PLACE)
+        if place is None or self.cycle.body or not place.fits(body):  # what waits comes first; too much is looked at
             super().on_body(body)
+        else:
+            place.take(body)
 
     def on_message_complete(self) -> None:
         """End a request, unless the connection is at its end."""
@@ -139,11 +148,50 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
+class Buffered(asyncio.BufferedProtocol):
+    """Hands what arrives to a protocol, out of one buffer that all connections of a server use in turn.
+
+    Without it uvloop makes 256 KiB anew for each TLS record that it decrypts.
+    """
+
+    def __init__(self, inner: BoundedProtocol, buffer: memoryview) -> None:
+        """Stand before `inner`."""
+        self._inner, self._buffer = inner, buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - of asyncio
+        """Return where the next bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on so many bytes, which count until this returns."""
+        self._inner.data_received(self._buffer[:nbytes])  # type: ignore[arg-type]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Tell that the connection is there."""
+        self._inner.connection_made(transport)  # type: ignore[arg-type]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that it ended."""
+        self._inner.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Tell that nothing more comes."""
+        self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        """Tell that too much waits to be sent."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell that there is room again."""
+        self._inner.resume_writing()
+
+
 class Listener:
     """Accepts connections of one socket, counts them, and hands each to TLS or to plain HTTP."""
 
     def __init__(
-        self, listening: socket.socket, tls: ssl.SSLContext, make: Callable[[Callable[[], None]], asyncio.Protocol]
+        self, listening: socket.socket, tls: ssl.SSLContext, make: Callable[[Callable[[], None]], asyncio.BaseProtocol]
     ) -> None:
         """Begin to accept; `make` makes the protocol of a connection, and gets what is to be called at its end."""
         self._socket, self._tls, self._make = listening, tls, make
@@ -246,6 +294,7 @@ class WebServer(uvicorn.Server):
         )  # fmt: skip
         super().__init__(config)
         self._listening, self._tls = listening, tls
+        self._buffer = memoryview(bytearray(_BUFFER))
         self.when_started: Callable[[], None] = lambda: None
         self.when_ending: Callable[[], None] = lambda: None
 
@@ -269,7 +318,7 @@ class WebServer(uvicorn.Server):
         self.when_ending()
         self.handle_exit(number, None)
 
-    def _protocol(self, on_lost: Callable[[], None]) -> asyncio.Protocol:
+    def _protocol(self, on_lost: Callable[[], None]) -> asyncio.BaseProtocol:
         made = BoundedProtocol(config=self.config, server_state=self.server_state, app_state={})
         made.on_lost = on_lost
-        return made
+        return Buffered(made, self._buffer)

@@ -94,7 +94,7 @@ def verify(request: Request, service: Service, signed: Signed, public: bytes) ->
         raise RequestError(problems.SIGN_IN, "this very request came before", hint="sign each request with a new nonce")
 
 
-def check_body(request: Request, body: bytes) -> None:
+def check_body(request: Request, body: bytes | memoryview) -> None:
     """Raise RequestError unless a body is the one whose digest was signed."""
     if request.headers.get("content-digest", "") != signatures.content_digest(body):
         raise RequestError(problems.SIGN_IN, "the body is not the one that was signed")

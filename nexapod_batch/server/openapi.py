@@ -53,7 +53,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
 
 
 def _is_schema(kind: object) -> bool:
-    return kind is not None and kind is not bytes and not isinstance(kind, str)
+    return kind is not None and kind not in (bytes, memoryview) and not isinstance(kind, str)
 
 
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def progress(folder: Path, digest: str) -> tuple[int, bool]:
     return upload.size(), upload.complete()
 
 
-def append(folder: Path, digest: str, start: int, data: bytes, total: int) -> int:
+def append(folder: Path, digest: str, start: int, data: bytes | memoryview, total: int) -> int:
     """Append a part of an input, comparing its SHA-256 at the end; return how many bytes are here then.
 
     OffsetError where it does not go on there, VerificationError where it is something else.

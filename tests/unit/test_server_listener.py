@@ -25,11 +25,11 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[int]:
+async def served(folder: Path, application: Any = hello) -> AsyncIterator[int]:
     """Serve on a port until the block ends."""
     certificate, key = tls.make(folder / "server", ["localhost"])
     listening = bind("127.0.0.1", 0)
-    web = WebServer(hello, listening, tls.context(certificate, key), behind_proxy=False)  # type: ignore[arg-type]
+    web = WebServer(application, listening, tls.context(certificate, key), behind_proxy=False)
     web.config.load()
     web.lifespan = web.config.lifespan_class(web.config)
     await web.startup()

@@ -64,14 +64,18 @@ async def look(call: Call) -> Response:
 async def append(call: Call) -> Response:
     """Append a part of a file that the node was asked for, comparing its SHA-256 at the end; RequestError."""
     headers = call.request.headers
-    node_sign_in.check_body(call.request, call.body)
     start = number_of_bytes(headers.get("upload-offset", ""), "Upload-Offset")
     total = number_of_bytes(headers.get("upload-length", ""), "Upload-Length")
     if start + len(call.body) > total or total > MAX_BLOB:
         raise RequestError(problems.TOO_LARGE, "more than was announced, or than is taken", got=total, wanted=MAX_BLOB)
     spool, upload = _spool(call), Upload(_spool(call) / BLOBS, digest_of(call))
+
+    def act() -> int:
+        node_sign_in.check_body(call.request, call.body)
+        return _append(spool, upload, start, call.body, total)
+
     try:
-        size = await _in_thread(lambda: _append(spool, upload, start, call.body, total))
+        size = await _in_thread(act)
     except OffsetError as error:
         more = {**progress_headers(error.size, complete=False), "retry-after": "1"}
         raise RequestError(problems.CONFLICT, error.what, got=start, wanted=error.size, headers=more) from None
@@ -87,7 +91,7 @@ async def missing(call: Call) -> Missing:
     return Missing(missing=tuple(await _in_thread(lambda: [one for one in digests if not (folder / one).exists()])))
 
 
-def _append(spool: Path, upload: Upload, start: int, data: bytes, total: int) -> int:
+def _append(spool: Path, upload: Upload, start: int, data: memoryview, total: int) -> int:
     if upload.complete():
         return upload.size()
     asked = Mailbox(spool).bytes_asked_for()
@@ -139,7 +143,7 @@ ROUTES = (
         summary="How much of a file that a node sends is here.",
     ),
     Route(
-        method="PATCH", path=_PATH, access=Access.NODE, handler=append, takes=bytes, status=204, max_body=PART,
+        method="PATCH", path=_PATH, access=Access.NODE, handler=append, takes=memoryview, status=204, max_body=PART,
         media=(_BINARY,), summary="The next part of a file that the node was asked for.",
     ),
     Route(

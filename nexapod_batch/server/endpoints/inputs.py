@@ -56,7 +56,7 @@ ROUTES = (
         summary="How much of an input is here, in Upload-Offset.",
     ),
     Route(
-        method="PATCH", path=_PATH, access=Access.SUBMIT, handler=append, takes=bytes, status=204, max_body=PART,
+        method="PATCH", path=_PATH, access=Access.SUBMIT, handler=append, takes=memoryview, status=204, max_body=PART,
         media=(_BINARY,), summary="The part of an input that begins at Upload-Offset, of Upload-Length bytes in all.",
     ),
 )  # fmt: skip
