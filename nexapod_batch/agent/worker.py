@@ -141,6 +141,8 @@ class AgentWorker:
         opened = opened_bundle(bundle.envelope.encode(), coordinators, self._signer.key_id)
         if opened.launch != bundle.launch:
             raise VerificationError("the bundle is of another launch", got=opened.launch, wanted=bundle.launch)
+        if not opened.foreign:  # runners would give it the network, and would not confine its ranks
+            raise VerificationError("the bundle wants a job run as one of the node's own", wanted="somebody else's")
         for digest, path in opened.input_paths.items():
             if path not in {str(self.home.inputs / digest), f"{self.fetched or self.home.inputs}/{digest}"}:
                 raise VerificationError("the bundle names an input outside this node's folder", got=path)

@@ -22,7 +22,7 @@ from nexapod_batch.trust.statement_rules import is_hex
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["KEPT_S", "PART", "OffsetError", "Upload", "check_room", "swept"]
+__all__ = ["KEPT_S", "PART", "OffsetError", "Upload", "check_room", "left_behind", "swept"]
 
 #: Bytes of one part of a transfer.
 PART = 4 << 20
@@ -149,14 +149,25 @@ def _hash_of(fd: int) -> hashlib._Hash:
 
 def swept(folder: Path, *, whole: bool) -> tuple[int, int]:
     """Remove what nobody went on with for a day, and with `whole` blobs too; return bytes and number of the rest."""
+    for path in left_behind(folder, whole=whole):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
     size = files = 0
-    now = time.time()
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
-                status = entry.stat(follow_symlinks=False)
-                if now - status.st_mtime > KEPT_S and (whole or entry.name.endswith(_PARTIAL)):
-                    os.unlink(entry.path)
-                    continue
-                size, files = size + status.st_size, files + 1
+                size, files = size + entry.stat(follow_symlinks=False).st_size, files + 1
     return size, files
+
+
+def left_behind(folder: str | os.PathLike[str], *, whole: bool) -> list[str]:
+    """Return the paths of what nobody went on with for a day, with `whole` of blobs too; none where is no folder."""
+    found = []
+    before = time.time() - KEPT_S
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                is_old = entry.stat(follow_symlinks=False).st_mtime < before
+                if is_old and (whole or entry.name.endswith(_PARTIAL)):
+                    found.append(entry.path)
+    return found

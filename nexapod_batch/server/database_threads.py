@@ -25,8 +25,12 @@ __all__ = ["DatabaseThreads"]
 T = TypeVar("T")
 #: Threads that ask; questions take well under a millisecond.
 _READERS = 2
-#: Threads that store submissions, which may wait for a registry of images.
+#: Threads that store submissions: some look at many files before they write.
 _SUBMITTERS = 2
+#: Threads that store submissions with images: registries may let them wait, and nobody else.
+_FETCHERS = 4
+#: Such submissions that may be under way or wait for their turn.
+_FETCHED_AT_ONCE = 64
 #: Threads that make what takes long and changes nothing: proofs, archives, answers of schedulers.
 _MAKERS = 2
 #: Changes that may wait for their turn; who comes then is told to come again.
@@ -52,7 +56,8 @@ class DatabaseThreads:
         self._writer = ThreadPoolExecutor(1, "writer")
         self._submitters = ThreadPoolExecutor(_SUBMITTERS, "submitter")
         self._makers = ThreadPoolExecutor(_MAKERS, "maker")
-        self._waiting = self._making = 0
+        self._fetchers = ThreadPoolExecutor(_FETCHERS, "fetcher")
+        self._waiting = self._making = self._fetching = 0
 
     async def make(self, ask: Callable[[Coordinator], T]) -> T:
         """Do as `read` for what takes long; TryAgainError where too many wait for it."""
@@ -76,6 +81,16 @@ class DatabaseThreads:
         """Do as `write` for what may take long before it writes; TryAgainError as well."""
         return await self._in_turn(self._submitters, change)
 
+    async def fetch(self, change: Callable[[Coordinator], T]) -> T:
+        """Do as `submit` for what may wait for servers elsewhere; TryAgainError where too many do."""
+        if self._fetching >= _FETCHED_AT_ONCE:
+            raise TryAgainError("too many images are being fetched", hint="send the same again in a while")
+        self._fetching += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._fetchers, self._change, change)
+        finally:
+            self._fetching -= 1
+
     async def _in_turn(self, pool: ThreadPoolExecutor, change: Callable[[Coordinator], T]) -> T:
         if self._waiting >= _WAITING:
             raise TryAgainError("too many changes wait for their turn", hint="send the same again in a moment")
@@ -87,7 +102,7 @@ class DatabaseThreads:
 
     def close(self) -> None:
         """Let what is under way end, and close every connection."""
-        for pool in (self._readers, self._writer, self._submitters, self._makers):
+        for pool in (self._readers, self._writer, self._submitters, self._fetchers, self._makers):
             pool.shutdown()
 
     def _ask(self, ask: Callable[[Coordinator], T]) -> T:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch import log
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator.commands.driving import drive
+from nexapod_batch.coordinator.commands.upkeep.left_uploads import remove_uploads
 from nexapod_batch.coordinator.context import open_coordinator
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import umask
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.coordinator.commands.reconcile import Pass
+    from nexapod_batch.coordinator.context import Coordinator
 
 __all__ = ["main"]
+
+#: Seconds between two looks at what people and nodes left half sent.
+_SWEPT_S = 3_600.0
 
 
 def _nap(seconds: float) -> str:
@@ -55,12 +60,27 @@ def _fault(error: Exception) -> None:
     _say(failed=text)
 
 
+class _Sweeper:
+    """Removes now and then what nobody goes on sending: who never comes back sends nothing that would have it done."""
+
+    def __init__(self, c: Coordinator) -> None:
+        """Have the first pass followed by a look."""
+        self._coordinator, self._due = c, time.monotonic()
+
+    def heard(self, done: Pass) -> None:
+        """Tell of a pass, and look when it is time to."""
+        _tell(done)
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _SWEPT_S
+            remove_uploads(self._coordinator)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Make passes over the home whose paths are the arguments, until stdin ends."""
     home, results, *config = map(Path, arguments)
     with umask.private(), open_coordinator(Paths(home, tuple(config), results)) as c:
         try:
-            drive(c, _nap, _tell, _fault)
+            drive(c, _nap, _Sweeper(c).heard, _fault)
         except BrokenPipeError:
             return 0
     return 0

@@ -81,6 +81,10 @@ class Service:
         """Do as `write` for what may take long before it writes."""
         return await self.threads.submit(change)
 
+    async def fetch(self, change: Callable[[Coordinator], T]) -> T:
+        """Do as `submit` for what may wait for servers elsewhere."""
+        return await self.threads.fetch(change)
+
     def counted(self, scope: Scope, status: int) -> None:
         """Count an answer."""
         method = scope["method"] if scope["method"] in _METHODS else "other"

@@ -86,7 +86,7 @@ class _Secure(http.client.HTTPSConnection, _Plain):
 class _Guard:
     """What both handlers do."""
 
-    def __init__(self, private_hosts: Collection[str], watch: Watch) -> None:
+    def __init__(self, private_hosts: Collection[str], watch: Watch | None = None) -> None:
         super().__init__()
         self._private_hosts, self._watch = private_hosts, watch
 

@@ -28,7 +28,7 @@ def test_looking_at_nothing_makes_nothing(home: Home, argv: tuple[str, ...]) -> 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
 def test_cleaning_up_nothing_makes_nothing(home: Home, more: tuple[str, ...]) -> None:
     """On a fresh account there is nothing to remove."""
-    counts = {"work_folders": 0, "launches": 0, "segments": 0, "inputs": 0}
+    counts = {"work_folders": 0, "launches": 0, "segments": 0, "inputs": 0, "uploads": 0}
     assert home.json("gc", *more) == {"schema": 1, "dry_run": bool(more), **counts}
     assert not home.path.exists()
 

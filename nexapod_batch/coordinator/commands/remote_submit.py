@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from nexapod_batch.config.job.descriptor import parse, parse_document
 from nexapod_batch.config.settings import settings
+from nexapod_batch.config.toml import decode
 from nexapod_batch.coordinator.commands.submit import submit
 from nexapod_batch.coordinator.people import quotas
 from nexapod_batch.coordinator.people.jobs import find
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.store.repositories.people import SentRow
 
-__all__ = ["Sent", "already", "submit_for"]
+__all__ = ["Sent", "already", "names_image", "submit_for"]
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -40,6 +41,15 @@ class Sent(Struct, frozen=True, kw_only=True):
     sees_all: bool = False  # may build on jobs of others
     trusted: bool = False  # the account's own: its commands run as those that it submits itself
     warnings: tuple[str, ...] = ()
+
+
+def names_image(sent: Sent) -> bool:
+    """Say whether a submission may have to wait for a registry of images; a faulty one does not."""
+    try:
+        found = decode(sent.descriptor, "job.toml") if isinstance(sent.descriptor, str) else sent.descriptor
+    except DescriptorError:
+        return False
+    return "container" in found
 
 
 def already(c: Coordinator, sent: Sent) -> int | None:

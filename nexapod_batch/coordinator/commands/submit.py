@@ -84,7 +84,7 @@ def submit(
     job, pins = with_remote_inputs(c, job, progress or images.Silent(), elsewhere)
     kept_inputs.keep(c, [one for one in job.inputs if one.sha256 not in elsewhere], folder)
     if job.container is not None:
-        job = images.pinned(c, job, taking, progress or images.Silent())
+        job = images.pinned(c, job, taking, progress or images.Silent(), foreign=foreign)
         _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
     travel = travel_of(c, job, taking)
     document = canonical(to_document(job))

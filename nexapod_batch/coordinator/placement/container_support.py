@@ -42,12 +42,29 @@ def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
         return Problem("container.bind", f"node {node.name} lets jobs have none: got {job.container.bind[0]!r}; {hint}")
     if job.container.isolation == "any":
         return None
+    if reason := _no_containers(c):
+        return Problem("container", f"node {node.name} cannot run containers: {reason}")
+    return None
+
+
+def _no_containers(c: Coordinator) -> str:
+    """Return why this machine cannot run containers; "" where it can."""
     if c.containers is None:
         failed = next((fact for fact in facts(c.paths.home) if fact.mark == "fail"), None)
         c.containers = "" if failed is None else "; ".join(filter(None, (failed.text, failed.hint)))
-    if c.containers:
-        return Problem("container", f"node {node.name} cannot run containers: {c.containers}")
-    return None
+    return c.containers
+
+
+def _may_be_bare(c: Coordinator, job: Job, node: Node) -> bool:
+    """Say whether a node runs a job without a container: it has none, or it may do without one that cannot be had."""
+    if job.container is None:
+        return True
+    return job.container.isolation == "any" and node.site == LOCAL and _no_containers(c) != ""
+
+
+def _way_out(job: Job) -> str:
+    """Return what makes a node run a job that it cannot confine."""
+    return "put it into a [container]" if job.container is None else "have Apptainer installed there"
 
 
 def _unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
@@ -55,9 +72,9 @@ def _unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
 
     What compute nodes of a site can do only their runners know.
     """
-    if job.container is not None or _confine(c, node) == "never":
+    if _confine(c, node) == "never":
         return None
-    hint = "put it into a [container], or have the node say: confine = never"
+    hint = f"{_way_out(job)}, or have the node say: confine = never"
     if job.resources.ranks > 1:
         reason = f"node {node.name} cannot confine several ranks, and the job is somebody else's; {hint}"
         return Problem("resources.ntasks", reason)
@@ -74,7 +91,9 @@ def too_open(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Problem 
 
     That is by its quorum, and for a job that is somebody else's by what nodes do with such jobs.
     """
-    if job.container is None and job.quorum.min_isolation is not Isolation.NONE:
+    if not _may_be_bare(c, job, node):
+        return None
+    if job.quorum.min_isolation is not Isolation.NONE:
         return _too_open(c, job, node)
     if foreign:
         return _unconfined(c, job, node)
@@ -86,7 +105,7 @@ def _too_open(c: Coordinator, job: Job, node: Node) -> Problem | None:
     if _confine(c, node) == "never":
         return Problem(key, f"node {name} confines no command (confine = never)")
     if job.resources.ranks > 1:
-        return Problem(key, f"node {name} cannot confine several ranks; put the job into a [container]")
+        return Problem(key, f"node {name} cannot confine several ranks; {_way_out(job)}")
     if node.site != LOCAL:
         return None
     failed = next((fact for fact in facts(c.paths.home, "bare") if fact.mark != "ok"), None)

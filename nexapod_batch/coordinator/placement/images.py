@@ -8,6 +8,7 @@ import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -20,7 +21,7 @@ from nexapod_batch.store import writer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.config.settings import Paths, Settings
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.images.cache import Image, Progress
     from nexapod_batch.model.job import Job
@@ -54,11 +55,13 @@ def cache_of(paths: Paths) -> Cache:
 
 
 def pull(
-    cache: Cache, paths: Paths, image: str, progress: Progress, *, sha256: str = "", architecture: str = ""
-) -> tuple[Image, str]:
+    cache: Cache, paths: Paths, image: str, progress: Progress, *, sha256: str = "", architecture: str = "",
+    foreign: bool = False,
+) -> tuple[Image, str]:  # fmt: skip
     """Return what an image was resolved to, and its name with the digest; it is in the cache from now on.
 
-    Of several architectures the one named is taken, else this machine's.
+    Of several architectures the one named is taken, else this machine's. What a `foreign` job names is asked for
+    without the logins of this account, and not at private addresses unless its settings allow them.
     """
     from nexapod_batch.config.settings import settings  # noqa: PLC0415 - pulls need much that nothing else does
     from nexapod_batch.images.build import find  # noqa: PLC0415
@@ -66,15 +69,25 @@ def pull(
     from nexapod_batch.images.remote.pull import Sources  # noqa: PLC0415
     from nexapod_batch.images.remote.web import Web  # noqa: PLC0415
 
-    said = settings(paths).images
-    sources = Sources(web=Web(), plain_http=said.plain_http, library=said.library, environ=os.environ, builder=find)
+    found = settings(paths)
+    sources = Sources(
+        web=Web(private_hosts=_known_hosts(found) if foreign else None), plain_http=found.images.plain_http,
+        library=found.images.library, environ=None if foreign else os.environ, builder=find,
+    )  # fmt: skip
     return resolve(cache, image, sha256, architecture or platform.machine(), sources, progress)
 
 
-def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) -> Job:
+def _known_hosts(found: Settings) -> tuple[str, ...]:
+    """Return the hosts that the settings name, whose addresses may be private also where somebody else asks."""
+    urls = [found.images.library, *(f"//{host}" for host in found.images.plain_http)]
+    return (*found.sources.private_hosts, *(urlsplit(url).hostname or "" for url in urls))
+
+
+def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress, *, foreign: bool) -> Job:
     """Return a job whose container names one file by digest, and that file is in the cache.
 
-    Of an image for several architectures the one is taken that `nodes`, those in reach, have in common.
+    Of an image for several architectures the one is taken that `nodes`, those in reach, have in common. `foreign` is
+    as `pull` has it.
     """
     if job.container is None:
         return job
@@ -83,8 +96,9 @@ def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) 
     cache = cache_of(c.paths)
     cache.before_prune = lambda: _hold_now(c)
     found, reference = pull(
-        cache, c.paths, job.container.image, progress, sha256=job.container.sha256, architecture=architecture
-    )
+        cache, c.paths, job.container.image, progress, sha256=job.container.sha256, architecture=architecture,
+        foreign=foreign,
+    )  # fmt: skip
     return replace(job, container=job.container._replace(image=reference, sha256=found.sha256))
 
 

@@ -53,7 +53,7 @@ class Sources(Struct, frozen=True, kw_only=True):
     web: Web
     plain_http: tuple[str, ...]  # registries without TLS, besides those on this machine
     library: str  # server of library:// images
-    environ: Mapping[str, str]  # where logins are found
+    environ: Mapping[str, str] | None  # where logins are found; None: nobody logs in
     builder: Callable[[], Builder]  # what makes SIF files; an error where there is none
 
 
@@ -133,7 +133,7 @@ def _https(
     cache: Cache, reference: Reference, wanted: str, _architecture: str, sources: Sources, progress: Progress
 ) -> tuple[Image, Reference]:
     login = ""
-    if reference.scheme == "https":  # never in the clear
+    if reference.scheme == "https" and sources.environ is not None:  # never in the clear
         login = netrc_login(urlsplit(reference.text).hostname or "", sources.environ)
     return _file(cache, reference.text, reference.text, wanted, sources.web, progress, login), reference
 
@@ -159,7 +159,7 @@ def _file(
 
 def _registry(reference: Reference, sources: Sources) -> Registry:
     plain = is_loopback(reference.host) or reference.host in sources.plain_http
-    login = login_for(reference.host, sources.environ)
+    login = None if sources.environ is None else login_for(reference.host, sources.environ)
     return Registry(sources.web, reference.host, plain=plain, login=login)
 
 

@@ -77,11 +77,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 class Registry:
-    """One registry; `login` is `user:password`, or "" for nobody."""
+    """One registry; `login` is `user:password`, "" for nobody, None where nobody may log in."""
 
-    def __init__(self, web: Web, host: str, *, plain: bool, login: str = "") -> None:
+    def __init__(self, web: Web, host: str, *, plain: bool, login: str | None = "") -> None:
         """Keep how it is reached; nothing is asked yet."""
-        self._web, self._host, self._login = web, host, login
+        self._web, self._host, self._login = web, host, login or ""
+        self._nobody = login is None
         scheme = "http" if plain else "https"
         self._base = f"{scheme}://{host}/v2"
         self._authorization = ""
@@ -161,6 +162,7 @@ class Registry:
             try:
                 return ask()
             except urllib.error.HTTPError as error:
+                error.close()  # nothing of what it says is read
                 if error.code != 401 or attempt:
                     raise told(error, what, self._how()) from error
                 self._authenticate(error.headers.get("WWW-Authenticate", ""), name, what, error)
@@ -203,6 +205,8 @@ class Registry:
 
     def _how(self) -> str:
         """Return how a person logs in here; a login that was found did not do."""
+        if self._nobody:
+            return "look at the name and at the tag; for somebody else's job nobody logs in: take a public image"
         refused = f"the login of {self._login.partition(':')[0]} was refused; log in anew: " if self._login else ""
         return f"{refused}apptainer registry login --username NAME docker://{self._host}"
 

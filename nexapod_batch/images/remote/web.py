@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from nexapod_batch import __version__
 from nexapod_batch.errors import ImageError, NexapodError, TryAgainError, UnreachableError
 from nexapod_batch.images.cache import faults, mismatch
+from nexapod_batch.sources.addresses import GuardedHttp, GuardedHttps
 from nexapod_batch.sources.resuming import Download, resumed
 from nexapod_batch.sources.web import TIMEOUT_S, Redirects, announced_size, blocks, opener, reason_of, starts_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from io import FileIO
     from pathlib import Path
 
@@ -42,12 +43,22 @@ def _led_away(url: str, there: str) -> ImageError | None:
 
 
 class Web:
-    """A client. `pause` is how it waits before it takes a broken download up again."""
+    """A client. `pause` is how it waits before it takes a broken download up again.
 
-    def __init__(self, timeout_s: float = TIMEOUT_S, pause: Callable[[float], None] = time.sleep) -> None:
+    With `private_hosts` it asks for somebody else: no private address but those of these hosts.
+    """
+
+    def __init__(
+        self, timeout_s: float = TIMEOUT_S, pause: Callable[[float], None] = time.sleep,
+        private_hosts: Collection[str] | None = None,
+    ) -> None:  # fmt: skip
         """Make an opener that knows HTTP and nothing else."""
         self._timeout_s, self._pause = timeout_s, pause
-        self._opener = opener(urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), Redirects(_led_away))
+        if private_hosts is None:
+            handlers = (urllib.request.HTTPHandler(), urllib.request.HTTPSHandler())
+        else:
+            handlers = (GuardedHttp(private_hosts), GuardedHttps(private_hosts))
+        self._opener = opener(*handlers, Redirects(_led_away))
 
     @contextmanager
     def open(
@@ -168,6 +179,7 @@ def told(error: Exception, what: str, login: str = "") -> NexapodError:
     if not isinstance(error, urllib.error.HTTPError):
         hint = "look at the network and at https_proxy, then try again"
         return UnreachableError(f"{what} cannot be reached", got=reason_of(error), hint=hint)
+    error.close()
     said = f"{error.code} {error.reason}"
     match error.code:
         case 401 | 403:

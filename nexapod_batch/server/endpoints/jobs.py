@@ -94,7 +94,8 @@ async def submit(call: Call) -> Submitted:
         raise TryAgainError("this very job is being taken right now", hint="send the same again in a moment")
     busy.add(key)
     try:
-        job, warnings = await call.service.submit(lambda c: remote_submit.submit_for(c, sent))
+        take = call.service.fetch if remote_submit.names_image(sent) else call.service.submit
+        job, warnings = await take(lambda c: remote_submit.submit_for(c, sent))
     finally:
         busy.discard(key)
         await asyncio.to_thread(shutil.rmtree, sent.folder, ignore_errors=True)

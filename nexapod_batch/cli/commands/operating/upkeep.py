@@ -130,6 +130,7 @@ def _collected() -> dict[str, int]:
         found = retention.gc(c, discarded=made.segments)
     found["inputs"] += made.inputs
     found["segments"] += len(made.segments)
+    found["uploads"] += made.uploads
     return found
 
 

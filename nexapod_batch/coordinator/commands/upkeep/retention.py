@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.commands.upkeep.left_uploads import left_uploads, remove_uploads
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.evidence.report_reader import END
 from nexapod_batch.coordinator.nodes.registry import usable
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "dead_segments", "drop_segments", "forget_ended", "gc", "stale_inputs"]
 
 #: What is removed and counted.
-KINDS = ("work_folders", "launches", "segments", "inputs")
+KINDS = ("work_folders", "launches", "segments", "inputs", "uploads")
 
 #: Bytes of the end of a segment that are looked through for one more line.
 _REST = 4 << 20
@@ -96,6 +97,7 @@ def gc(c: Coordinator, *, dry_run: bool = False, discarded: Sequence[tuple[int, 
             "launches": len(c.store.launches.ended(_ALL)),
             "segments": sum(len(dead_segments(c, node)) for node in usable(c, Faults())),
             "inputs": len(stale_inputs(c)),
+            "uploads": len(left_uploads(c)),
         }
     c.retention()
     faults = Faults()
@@ -114,6 +116,7 @@ def gc(c: Coordinator, *, dry_run: bool = False, discarded: Sequence[tuple[int, 
         for path in stale:
             os.unlink(path)
         removed["inputs"] = len(stale) + _unstage(c, nodes, faults)
+        removed["uploads"] = remove_uploads(c)
         images.hold(c)  # what ended needs its image no longer; pulls and `image prune` remove it when room is wanted
     log.info(__name__, "removed", **removed, faults=len(faults))
     return removed

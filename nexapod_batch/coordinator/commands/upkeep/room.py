@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.commands.upkeep.left_uploads import remove_uploads
 from nexapod_batch.coordinator.commands.upkeep.retention import dead_segments, stale_inputs
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.nodes.registry import usable
@@ -33,9 +34,10 @@ class Room(NamedTuple):
     work_folders: int
     inputs: int
     segments: list[tuple[int, str]]  # (node, name): their rows can go as well
+    uploads: int
 
     def __bool__(self) -> bool:
-        return bool(self.work_folders or self.inputs or self.segments)
+        return bool(self.work_folders or self.inputs or self.segments or self.uploads)
 
 
 def make_room(c: Coordinator) -> Room:
@@ -61,5 +63,6 @@ def make_room(c: Coordinator) -> Room:
             except (NexapodError, OSError):
                 continue  # `gc` tries again, and tells
             segments += [(node.id, name) for name in dead]
+        uploads = remove_uploads(c)
     log.info(__name__, "made room", work_folders=work_folders, inputs=len(stale), segments=len(segments))
-    return Room(work_folders, len(stale), segments)
+    return Room(work_folders, len(stale), segments, uploads)
