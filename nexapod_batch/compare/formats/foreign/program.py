@@ -1,13 +1,26 @@
-"""The program that reads one file of a kind, on its stdin, and sends its tokens to stdout; see `frames`."""
+"""The program that reads files of a kind: it imports what knows them once, and forks a process for each file.
+
+What it is asked for comes by its stdin, a socket (see `asking`); each process sends the tokens of its file into the
+pipe that came with it (see `frames`). This one never opens a file, so that no file can harm how another is read.
+"""
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
+import socket
 import sys
+from contextlib import suppress
 from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
 
+from nexapod_batch.compare.formats.foreign.asking import received
 from nexapod_batch.compare.formats.foreign.frames import send, send_batch
 from nexapod_batch.compare.ignoring import names
+
+if TYPE_CHECKING:
+    from nexapod_batch.compare.formats.foreign.asking import Asked
 
 __all__ = ["FILE", "main"]
 
@@ -15,33 +28,77 @@ __all__ = ["FILE", "main"]
 FILE = "/proc/self/fd/0"
 #: Bytes of address space, most of which a library only reserves; seconds of processor time.
 _SPACE, _SECONDS = 6 << 30, 4 * 3600
+_STDIN, _STDOUT = 0, 1
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> NoReturn:
+    """Have files read until nobody can ask any more."""
+    (kind,) = argv
+    with suppress(Exception):  # each reading tries once more, and says what it was
+        import_module(_module(kind))
+    channel = socket.socket(fileno=os.dup(_STDIN))
+    readers: dict[int, int] = {}
+    while (asked := received(channel)) is not None:
+        if not asked.how:
+            _end(readers.pop(asked.number, 0))
+            continue
+        process = os.fork()
+        if not process:
+            channel.close()
+            _read(kind, asked)
+        readers[asked.number] = process
+        for descriptor in asked.descriptors:
+            os.close(descriptor)
+    for process in readers.values():
+        _end(process)
+    os._exit(0)  # nothing of what was imported has anything to do at its end
+
+
+def _module(kind: str) -> str:
+    return f"nexapod_batch.compare.formats.foreign.{kind}"
+
+
+def _end(process: int) -> None:
+    """End one that may have ended by itself, and was not waited for before."""
+    if process:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def _read(kind: str, asked: Asked) -> NoReturn:
+    """Read a file in a process of its own, which ends here whatever happens."""
+    try:
+        for given, wanted in zip(asked.descriptors, (_STDIN, _STDOUT), strict=True):
+            os.dup2(given, wanted)
+            os.close(given)
+        _send_all(kind, asked.how, names(asked.ignored))
+    finally:
+        os._exit(0)
+
+
+def _send_all(kind: str, how: str, ignored: frozenset[str]) -> None:
     """Send everything, or why it cannot be read."""
-    kind, how, *ignored = argv
     for limit, value in ((resource.RLIMIT_AS, _SPACE), (resource.RLIMIT_CPU, _SECONDS), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(limit, (value, value))
     out = sys.stdout.buffer
     try:
-        module = import_module(f"nexapod_batch.compare.formats.foreign.{kind}")
+        module = import_module(_module(kind))
     except ImportError as error:
         send(out, "missing", [error.name or kind])
         out.flush()
-        return 0
+        return
     try:
         read = getattr(module, how, module.batches)  # rows, where they may stand in any order and are columns otherwise
-        for batch in read(FILE, names(ignored)):
+        for batch in read(FILE, ignored):
             send_batch(out, batch)
     except BrokenPipeError:
-        return 0  # whoever compares has seen enough
+        return  # whoever compares has seen enough
     except Exception as error:  # noqa: BLE001 - each library has its own
         send(out, "refused", f"{type(error).__name__}: {error}")
     else:
         send(out, "end", "")
     out.flush()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

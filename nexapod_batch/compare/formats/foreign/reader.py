@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
-import subprocess
 from array import array
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from nexapod_batch import interpreter
 from nexapod_batch.compare.formats.foreign.frames import MOST, NUMBERS
+from nexapod_batch.compare.formats.foreign.programs import read_by
 from nexapod_batch.compare.formats.named import Parts, Rows
 from nexapod_batch.compare.unpacking import missing_reader
 
@@ -41,27 +39,10 @@ def read_as(
 
 def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch]:
     how = "rows" if source.rule.unordered else "batches"
-    argv = interpreter.module("nexapod_batch.compare.formats.foreign.program", kind, how, *sorted(source.rule.ignore))
-    with source.file() as file:
-        process = subprocess.Popen(
-            argv, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=interpreter.FOLDER,
-            env=interpreter.environment(os.environ) | _QUIET,
-        )  # fmt: skip
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
+    with source.file() as file, read_by(kind, how, sorted(source.rule.ignore), file) as stream:
         with contextlib.suppress(OSError):  # a user may have too many large pipes
-            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
-        try:
-            yield from _received(source, process.stdout, wanted)
-        finally:
-            process.stdout.close()
-            process.kill()
-            process.wait()
-
-
-#: One thread each, no locks, and no plug-ins that somebody else names.
-_QUIET = {
-    "HDF5_USE_FILE_LOCKING": "FALSE", "HDF5_PLUGIN_PRELOAD": "::", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-}  # fmt: skip
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE)
+        yield from _received(source, stream, wanted)
 
 
 def _received(source: Source, stream: IO[bytes], wanted: str) -> Iterator[Batch]:

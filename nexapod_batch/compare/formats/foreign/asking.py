@@ -1,0 +1,59 @@
+"""What is asked of the program that reads files: triples in MessagePack, each behind its length in four bytes.
+
+(number, how, ignored) has a file read, which comes beside the length with the pipe that its tokens go to. (number, "",
+()) ends that; nothing is answered.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Asked", "ask", "received"]
+
+_LENGTH = 4
+#: A file and a pipe.
+_DESCRIPTORS = 2
+
+
+class Asked(NamedTuple):
+    """What is to be done."""
+
+    number: int  # of the reading
+    how: str  # the function that reads; empty where reading is to end
+    ignored: tuple[str, ...]
+    descriptors: list[int]  # of the file and of the pipe
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[int, str, tuple[str, ...]]).decode
+
+
+def ask(
+    channel: socket.socket, number: int, how: str = "", ignored: Sequence[str] = (), descriptors: Sequence[int] = ()
+) -> None:
+    """Send one triple.
+
+    Raises:
+        OSError: The program is gone.
+
+    """
+    data = _encode((number, how, ignored))
+    socket.send_fds(channel, [len(data).to_bytes(_LENGTH, "big")], descriptors)
+    channel.sendall(data)
+
+
+def received(channel: socket.socket) -> Asked | None:
+    """Return the next one; None when whoever asks is gone."""
+    length, descriptors, _, _ = socket.recv_fds(channel, _LENGTH, _DESCRIPTORS)
+    size, data = int.from_bytes(length, "big"), b""
+    while len(data) < size and (part := channel.recv(size - len(data))):
+        data += part
+    if not data or len(data) < size:
+        return None
+    return Asked(*_decode(data), descriptors)

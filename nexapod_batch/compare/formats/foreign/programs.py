@@ -1,0 +1,111 @@
+"""The programs that read files, one for each kind: each is there while a file of its kind is read.
+
+Two files that are compared have one interpreter to start and one library to load, and yet a process each.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from nexapod_batch import interpreter
+from nexapod_batch.compare.formats.foreign.asking import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["read_by"]
+
+#: One thread each, no locks, and no plug-ins that somebody else names.
+_QUIET = {
+    "HDF5_USE_FILE_LOCKING": "FALSE", "HDF5_PLUGIN_PRELOAD": "::", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
+
+#: Until a program that was told to end is ended.
+_PATIENCE_S = 10
+
+
+class _Program:
+    """One that runs, in a process group of its own."""
+
+    def __init__(self, kind: str) -> None:
+        argv = interpreter.module("nexapod_batch.compare.formats.foreign.program", kind)
+        self._channel, theirs = socket.socketpair()
+        self.readings: set[int] = set()
+        try:
+            self._process = subprocess.Popen(
+                argv, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                cwd=interpreter.FOLDER, env=interpreter.environment(os.environ) | _QUIET, process_group=0,
+            )  # fmt: skip
+        except BaseException:
+            self._channel.close()
+            raise
+        finally:
+            theirs.close()
+
+    def begin(self, number: int, how: str, ignored: Sequence[str], descriptors: Sequence[int]) -> None:
+        """Have a file read; where the program is gone, nobody holds the other end of its pipe."""
+        self.readings.add(number)
+        with suppress(OSError):
+            ask(self._channel, number, how, ignored, descriptors)
+
+    def end(self, number: int) -> None:
+        """End a reading, and with the last one everything."""
+        self.readings.discard(number)
+        with suppress(OSError):
+            ask(self._channel, number)
+        if not self.readings:
+            self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)  # by which it ends, whoever was forked with the channel meanwhile
+        self._channel.close()
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:  # it hangs while it loads its library
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+class _Kind(NamedTuple):
+    """Whose files a program reads: a process that was forked meanwhile has none."""
+
+    owner: int
+    name: str
+
+
+_programs: dict[_Kind, _Program] = {}
+_lock = Lock()
+
+
+@contextmanager
+def read_by(kind: str, how: str, ignored: Sequence[str], file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Give the pipe into which the tokens of a file come; behind it nobody reads that file any more."""
+    mine, theirs = os.pipe()
+    with open(mine, "rb") as stream:
+        key = _Kind(os.getpid(), kind)
+        try:
+            with _lock:
+                program = _programs.get(key) or _Program(kind)
+                _programs[key] = program
+                program.begin(mine, how, ignored, (file.fileno(), theirs))
+        finally:
+            os.close(theirs)
+        try:
+            yield stream
+        finally:
+            if os.getpid() == key.owner:
+                _end(key, program, mine)
+
+
+def _end(key: _Kind, program: _Program, number: int) -> None:
+    with _lock:
+        program.end(number)
+        if not program.readings:
+            _programs.pop(key, None)
