@@ -69,7 +69,7 @@ def small_files(folder: Path) -> Mapping[str, Path]:
 
 
 def over_ssh(folder: Path) -> None:
-    """Send small files, and send them again."""
+    """Send small files, send them again, and bring them back."""
     (folder / "here").mkdir()
     files = small_files(folder / "here")
     turn = iter(range(100))
@@ -98,6 +98,25 @@ def over_ssh(folder: Path) -> None:
         line(f"{FILES:,} inputs of {SIZE:,} bytes over SSH", f"{ours:.1f} s, durable", f"{theirs:.1f} s, `tar \\| ssh tar`", theirs / ours, ">= 0.7")
         again = packed(next(folder.glob("ours*")))
         line("the same again: nothing travels", f"{again:.2f} s", f"{ours:.1f} s, the first time", again / ours, "-")
+        brought_back(folder, sshd, login, turn)
+
+
+def brought_back(folder: Path, sshd: Sshd, login: str, turn: Iterator[int]) -> None:
+    """Bring back what lies there."""
+
+    def tar() -> float:
+        target = folder / f"tar{next(turn)}"
+        target.mkdir()
+        return seconds(["sh", "-c", f"{login} tar -C {folder}/here -cf - . | tar -C {target} -xf -"])
+
+    def packed() -> float:
+        start = time.perf_counter()
+        with connected(sshd, connect_timeout_s=60) as transport:
+            transport.get_tree(str(folder / "here"), folder / f"back{next(turn)}", interpreter.start_words)
+        return time.perf_counter() - start
+
+    theirs, ours = alternate(RUNS, tar, packed)
+    line(f"{FILES:,} outputs of {SIZE:,} bytes back over SSH", f"{ours:.1f} s", f"{theirs:.1f} s, `ssh tar \\| tar`", theirs / ours, "-")
 
 
 def from_s3(folder: Path) -> None:

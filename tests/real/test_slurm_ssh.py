@@ -114,7 +114,8 @@ path = "d/e/*"
     assert done.code == 0, done.out + done.err + home.describe()
     results = home.path / "results" / "1" / "0"
     assert hashlib.sha256((results / "out.bin").read_bytes()).digest() == hashlib.sha256(data + data).digest()
-    assert len(list((results / "d" / "e").iterdir())) == 60
+    small = {path.name: path.read_text() for path in (results / "d" / "e").iterdir()}
+    assert small == {f"two words {number}": f"{number}\n" for number in range(1, 61)}
     assert not [path for path in home.path.rglob("*") if path.is_symlink()]
     home.drive(lambda: home.there("alpha/work/*") == [], "the far work folder to be cleared")
 

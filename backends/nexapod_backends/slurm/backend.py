@@ -239,13 +239,7 @@ class SlurmBackend:
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Copy inputs to where compute nodes see them."""
         state = self._state(context)
-
-        def python() -> Sequence[str]:
-            if runner_command.brings(context):
-                state.bring_runner(context)
-            return runner_command.python(context)
-
-        return site_files.stage(state.transport, context, inputs, python)
+        return site_files.stage(state.transport, context, inputs, lambda: _python(state, context))
 
     def absent(self, context: NodeContext, sizes: Mapping[str, int]) -> Collection[str]:
         """Return which inputs would have to travel."""
@@ -269,10 +263,14 @@ class SlurmBackend:
 
     def fetch(
         self, context: NodeContext, replica: str, *, logs: bool = False,
-        names: Collection[str] | None = None, max_bytes: int | None = None,  # noqa: ARG002 - folders come as they are
+        names: Collection[str] | None = None, max_bytes: int | None = None,
     ) -> None:  # fmt: skip
         """Bring the files of a replica into our work folder; nothing where they lie on a shared file system."""
-        site_files.fetch(self._state(context).transport, context, replica, logs=logs)
+        state = self._state(context)
+        site_files.fetch(
+            state.transport, context, replica, lambda: _python(state, context),
+            logs=logs, names=names, max_bytes=max_bytes,
+        )  # fmt: skip
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Remove the work folders of replicas, and the logs beside them, wherever they lie."""
@@ -317,6 +315,13 @@ class SlurmBackend:
         if site.name not in self._sites:
             self._sites[site.name] = SiteState(site, context.state)
         return self._sites[site.name]
+
+
+def _python(state: SiteState, context: NodeContext) -> Sequence[str]:
+    """Return the words that start an interpreter of the site that has this package; it is brought there if need be."""
+    if runner_command.brings(context):
+        state.bring_runner(context)
+    return runner_command.python(context)
 
 
 def _spend_claims(files: Transport, spool: str, keys: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from nexapod_batch.files import answers, atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from nexapod_batch.plugins import Sending
 
@@ -112,8 +112,14 @@ class Transport(Protocol):
         """Copy a file here, in place as a whole; nothing is done where there is one of this size."""
         ...
 
-    def get_tree(self, path: str, target: Path) -> None:
-        """Copy a folder here; links and what is no file are left out."""
+    def get_tree(
+        self, path: str, target: Path, python: Callable[[], Sequence[str]] | None = None,
+        *, names: Collection[str] | None = None, max_bytes: int | None = None,
+    ) -> None:  # fmt: skip
+        """Copy a folder here, or those of its files that have some names; links and what is no file are left out.
+
+        `python` is as of `put_by_digest`; UnsafeOutputError when the files have more than `max_bytes` together.
+        """
         ...
 
 
@@ -238,7 +244,10 @@ class LocalTransport:
     def get(self, path: str, target: Path) -> None:
         """Do nothing: it lies where it is read."""
 
-    def get_tree(self, path: str, target: Path) -> None:
+    def get_tree(
+        self, path: str, target: Path, python: Callable[[], Sequence[str]] | None = None,
+        *, names: Collection[str] | None = None, max_bytes: int | None = None,
+    ) -> None:  # fmt: skip
         """Do nothing: it lies where it is read."""
 
 

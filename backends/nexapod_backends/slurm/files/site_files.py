@@ -96,8 +96,15 @@ def discard(files: Transport, context: NodeContext, segments: Sequence[str]) -> 
         (context.spool / layout.segment(name)).unlink(missing_ok=True)
 
 
-def fetch(files: Transport, context: NodeContext, replica: str, *, logs: bool) -> None:
-    """Bring the files of a replica, or only its logs, into our work folder."""
+def fetch(
+    files: Transport, context: NodeContext, replica: str, python: Callable[[], Sequence[str]],
+    *, logs: bool, names: Collection[str] | None = None, max_bytes: int | None = None,
+) -> None:  # fmt: skip
+    """Bring the files of a replica, those of some names or all, or only its logs, into our work folder.
+
+    `python` is as of `stage`. UnsafeOutputError where the files of these names have more than `max_bytes` together; a
+    whole folder may have more, of what no node signed.
+    """
     if context.remote_work == context.work:
         return
     own_folder(context.work, below=base_of(context.work))
@@ -110,7 +117,7 @@ def fetch(files: Transport, context: NodeContext, replica: str, *, logs: bool) -
     for suffix in layout.BESIDE_WORK:
         with suppress(FileNotFoundError):
             files.get(f"{there}{suffix}", context.work / f"{replica}{suffix}")
-    files.get_tree(there, here)
+    files.get_tree(there, here, python, names=names, max_bytes=None if names is None else max_bytes)
 
 
 def remove(files: Transport, context: NodeContext, replicas: Sequence[str]) -> None:

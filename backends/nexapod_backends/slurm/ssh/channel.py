@@ -12,15 +12,18 @@ import re
 import select
 import shlex
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import paramiko  # type: ignore[import-untyped]
 
 from nexapod_backends.slurm.ssh import paramiko_internals
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["OUTPUT_MAX", "NotBegunError", "Talk", "command_line"]
+__all__ = ["OUTPUT_MAX", "NotBegunError", "StoppedError", "Talk", "close", "command_line", "send"]
 
 #: What a command may answer, in bytes.
 OUTPUT_MAX = 64 << 20
@@ -55,6 +58,15 @@ class NotBegunError(Exception):
         self.why, self.seen = why, seen
 
 
+class StoppedError(Exception):
+    """Whoever takes an answer as it comes wants no more of it."""
+
+    def __init__(self, why: Exception) -> None:
+        """Keep what is wrong."""
+        super().__init__(str(why))
+        self.why = why
+
+
 def command_line(argv: Sequence[str], mark: str, timeout_s: float, size: int | None, *, clean: bool) -> str:
     """Return the line that is sent for a command: words reach it unchanged through any login shell.
 
@@ -74,8 +86,9 @@ def command_line(argv: Sequence[str], mark: str, timeout_s: float, size: int | N
 class _Stream:
     """What one stream says: what comes before the mark, the answer, and the exit code behind it."""
 
-    def __init__(self, mark: str) -> None:
-        """Expect a mark."""
+    def __init__(self, mark: str, take: Callable[[bytes], None] | None = None) -> None:
+        """Expect a mark; the answer is kept, unless somebody takes it as it comes."""
+        self._take = take
         self._mark, self._end = mark.encode(), re.compile(re.escape(mark.encode()) + rb":(\d{1,3});")
         self.before, self.skipped = b"", 0  # the last of what came before the mark, and how much it was
         self.answer = bytearray()
@@ -97,6 +110,17 @@ class _Stream:
         if found := self._end.search(self.answer, start):
             self.code = int(found[1])
             del self.answer[found.start() :]
+        if self._take is not None:
+            self._hand_on(self._take)
+
+    def _hand_on(self, take: Callable[[bytes], None]) -> None:
+        """Hand on what cannot be the beginning of the mark."""
+        kept = 0 if self.code >= 0 else len(self._mark) + 8
+        length = len(self.answer) - kept
+        if length > 0:
+            data = bytes(self.answer[:length])
+            del self.answer[:length]
+            take(data)
 
     def text(self) -> str:
         """Return the answer, or all that came where no mark did. A shell that prints what it runs repeats the mark."""
@@ -107,10 +131,10 @@ class _Stream:
 class Talk:
     """The talk with the shell behind one channel."""
 
-    def __init__(self, channel: Any, mark: str) -> None:  # noqa: ANN401 - paramiko has no types
-        """Expect its marks."""
-        self._channel = channel
-        self.out, self.err = _Stream(mark), _Stream(mark)
+    def __init__(self, channel: Any, mark: str, take: Callable[[bytes], None] | None = None) -> None:  # noqa: ANN401
+        """Expect its marks; `take` is given what the command writes to its stdout, as it comes."""
+        self._channel = channel  # paramiko has no types
+        self.out, self.err = _Stream(mark, take), _Stream(mark)
         self._news = select.poll()
         self._news.register(channel.fileno(), select.POLLIN)
 
@@ -168,3 +192,24 @@ class Talk:
         last = re.sub(r"[^ -~]", "?", text.rpartition("\n")[2])[-200:]
         parts = [f"exit code {status}" if status >= 0 else "", last and f"it said: {last}"]
         return ", ".join(part for part in parts if part)
+
+
+def close(channel: paramiko.Channel) -> None:
+    """Close a channel; of a connection that was cut a moment ago there is nothing to close."""
+    with suppress(paramiko.SSHException, EOFError, OSError):
+        channel.close()
+
+
+def send(channel: paramiko.Channel, data: bytes | Iterable[bytes]) -> None:
+    """Send the input of a command; one that ended before it had read all of its blocks says why."""
+    if isinstance(data, bytes):
+        channel.sendall(data)
+    else:
+        for block in data:
+            try:
+                channel.sendall(block)
+            except OSError:
+                if channel.get_transport().is_active():
+                    return
+                raise
+    channel.shutdown_write()

@@ -9,22 +9,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import posixpath
 import secrets
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nexapod_backends.slurm.ssh.paramiko_internals import Attributes, Requests
 from nexapod_backends.slurm.ssh.sftp_folders import Status
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from paramiko import SFTPClient  # type: ignore[import-untyped]
 
-__all__ = ["Files"]
+__all__ = ["Files", "Tree", "is_here", "partial"]
 
 #: Bytes in one request; servers must take that much.
 _CHUNK = 32_768
@@ -34,6 +35,13 @@ _AHEAD = 64
 _DEPTH, _ENTRIES = 64, 200_000
 
 T = TypeVar("T")
+
+
+class Tree(NamedTuple):
+    """What a folder holds, by path below it."""
+
+    folders: list[str]  # each behind the one that it is in, the folder itself as ""
+    files: dict[str, Attributes]
 
 
 class Files:
@@ -213,13 +221,11 @@ class Files:
         size, mode = known.size, known.mode
         if mode is None or not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "no plain file", path)
-        with suppress(OSError):
-            here = os.lstat(target)
-            if stat.S_ISREG(here.st_mode) and here.st_size == size:
-                return
-        partial = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.partial")
+        if is_here(target, size):
+            return
+        beginning = partial(target)
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(partial, flags, 0o600), "wb", buffering=0) as sink:
+        with os.fdopen(os.open(beginning, flags, 0o600), "wb", buffering=0) as sink:
             have = os.fstat(sink.fileno()).st_size
             if have > size:
                 os.ftruncate(sink.fileno(), have := 0)
@@ -232,25 +238,40 @@ class Files:
                 finally:
                     self._close(handle)
         if have != size:
-            partial.unlink()
+            beginning.unlink()
             hint = "it is tried again"
             raise SchedulerError(f"{path} changed while it was copied", got=f"{have} bytes", wanted=size, hint=hint)
-        os.replace(partial, target)
+        os.replace(beginning, target)
 
-    def get_tree(self, path: str, target: Path) -> None:
-        """Copy a folder here, links and what is no file left out; OSError when it is too deep or holds too much."""
-        waiting, count = [(path, target, 0)], 0
+    def get_all(self, path: str, target: Path, files: Mapping[str, Attributes]) -> None:
+        """Copy files of a folder as `get` does each; the folders are there."""
+        for name, known in files.items():
+            self.get(f"{path}/{name}", target / name, known)
+
+    def tree(self, path: str, names: Collection[str] | None = None) -> Tree:
+        """Return what a folder holds, or which of some names, links and what is no file left out.
+
+        Raises:
+            OSError: It is too deep, or holds too much.
+
+        """
+        wanted = None if names is None else _with_folders(names)
+        folders, files, waiting, count = list[str](), dict[str, Attributes](), [""], 0
         while waiting:
-            folder, here, depth = waiting.pop()
-            here.mkdir(mode=0o700, parents=depth == 0, exist_ok=True)
-            for name, found in self._plain_entries(folder):
+            folder = waiting.pop()
+            folders.append(folder)
+            for name, found in self._plain_entries(posixpath.join(path, folder) if folder else path):
+                inner = posixpath.join(folder, name)
                 count += 1
-                if count > _ENTRIES or depth > _DEPTH:
+                if count > _ENTRIES or inner.count("/") > _DEPTH:
                     raise OSError(errno.EFBIG, f"more than {_ENTRIES} entries, or deeper than {_DEPTH}", path)
+                if wanted is not None and inner not in wanted:
+                    continue
                 if stat.S_ISDIR(found.mode or 0):
-                    waiting.append((f"{folder}/{name}", here / name, depth + 1))
+                    waiting.append(inner)
                 elif stat.S_ISREG(found.mode or 0):
-                    self.get(f"{folder}/{name}", here / name, found)
+                    files[inner] = found
+        return Tree(folders, files)
 
     def _plain_entries(self, folder: str) -> Iterator[tuple[str, Attributes]]:
         """Yield what is in a folder under a name that is one, and of which the server says what it is."""
@@ -321,6 +342,29 @@ def _told(error: BaseException, path: str) -> BaseException:
     if isinstance(error, OSError) and error.errno == errno.EIO and error.strerror == "Failure":
         return OSError(errno.EIO, "cannot be written: is there room, or is the quota used up?", path)
     return error
+
+
+def partial(target: Path) -> Path:
+    """Return where the beginning of a file lies that is on its way here."""
+    return target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.partial")
+
+
+def is_here(target: Path, size: int) -> bool:
+    """Say whether there is a plain file of this size."""
+    try:
+        here = os.lstat(target)
+    except OSError:
+        return False
+    return stat.S_ISREG(here.st_mode) and here.st_size == size
+
+
+def _with_folders(names: Collection[str]) -> frozenset[str]:
+    """Return names, and the folders that they lie in."""
+    found = set(names)
+    for name in names:
+        while name := posixpath.dirname(name).rstrip("/"):
+            found.add(name)
+    return frozenset(found)
 
 
 def _temporary(path: str) -> str:

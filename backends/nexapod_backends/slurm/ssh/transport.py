@@ -20,16 +20,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import paramiko  # type: ignore[import-untyped]
 
 from nexapod_backends.slurm.cli.commands import TimedOutError
-from nexapod_backends.slurm.ssh import login, packed_files, paramiko_internals, sftp_folders
-from nexapod_backends.slurm.ssh.channel import NotBegunError, Talk, command_line
+from nexapod_backends.slurm.ssh import login, packed_files, packed_results, paramiko_internals, sftp_folders
+from nexapod_backends.slurm.ssh.channel import NotBegunError, Talk, close, command_line, send
 from nexapod_backends.slurm.ssh.sftp import Files
 from nexapod_backends.slurm.transport import Done
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from nexapod_backends.slurm.ssh.paramiko_internals import Attributes
+    from nexapod_backends.slurm.ssh.sftp import Tree
     from nexapod_batch.model.site import Site, Ssh
     from nexapod_batch.plugins import Sending
 
@@ -80,6 +82,13 @@ class SshTransport:
     def pour(self, argv: Sequence[str], blocks: Iterable[bytes], *, timeout_s: float) -> Done:
         """Run a command that reads what comes as it comes; TimedOutError when the connection was cut meanwhile."""
         return self._command(argv, blocks, timeout_s, "a transfer of files", clean=True)
+
+    def draw(self, argv: Sequence[str], data: bytes, take: Callable[[bytes], None], *, timeout_s: float) -> Done:
+        """Run a command of which the answer is taken as it comes; TimedOutError when the connection was cut meanwhile.
+
+        StoppedError when `take` raises it.
+        """
+        return self._command(argv, data, timeout_s, "a transfer of files", clean=True, take=take)
 
     def make(self, folders: Iterable[str]) -> None:
         """Make folders that only this account can read, where they are missing."""
@@ -175,9 +184,21 @@ class SshTransport:
         """Copy a file here, going on where an earlier attempt ended."""
         self._through(lambda files: files.get(path, target))
 
-    def get_tree(self, path: str, target: Path) -> None:
-        """Copy a folder here; links and what is no file are left out. What came before a cut is not brought again."""
-        self._through(lambda files: files.get_tree(path, target))
+    def get_tree(
+        self, path: str, target: Path, python: Callable[[], Sequence[str]] | None = None,
+        *, names: Collection[str] | None = None, max_bytes: int | None = None,
+    ) -> None:  # fmt: skip
+        """Copy a folder here, many small files in one stream. What came before a cut is not brought again."""
+        packed_results.bring(self, path, target, python, names=names, max_bytes=max_bytes)
+
+    def found(self, path: str, names: Collection[str] | None) -> Tree:
+        """Return what a folder holds, or which of some names; OSError when it is too deep or holds too much."""
+        return self._through(lambda files: files.tree(path, names))
+
+    def get_all(self, path: str, target: Path, files: Mapping[str, Attributes]) -> None:
+        """Copy files of a folder here, as they were found."""
+        if files:
+            self._through(lambda session: session.get_all(path, target, files))
 
     def close(self) -> None:
         """End the connection; the next call makes a new one."""
@@ -269,8 +290,9 @@ class SshTransport:
     # ---- commands
 
     def _command(
-        self, argv: Sequence[str], data: bytes | Iterable[bytes], timeout_s: float, what: str, *, clean: bool
-    ) -> Done:
+        self, argv: Sequence[str], data: bytes | Iterable[bytes], timeout_s: float, what: str, *, clean: bool,
+        take: Callable[[bytes], None] | None = None,
+    ) -> Done:  # fmt: skip
         """Run a command; SchedulerError before it was sent, TimedOutError when its end was not seen.
 
         Its input is checked to be whole before it starts, unless that comes in blocks.
@@ -285,11 +307,11 @@ class SshTransport:
             channel.exec_command(line)
             if size == 0:
                 channel.shutdown_write()
-            talk = Talk(channel, self._mark)
+            talk = Talk(channel, self._mark, take)
             talk.begin(min(timeout_s, self._ssh.connect_timeout_s), waiting=size != 0)
             begun = True
             if size != 0:
-                _send(channel, data)
+                send(channel, data)
             status = talk.finish(end)
         except NotBegunError as error:
             if not self._answers():
@@ -302,7 +324,7 @@ class SshTransport:
                 raise self._not_begun(NotBegunError("runs no commands", login.said(error))) from error
             raise self._unseen(what, login.said(error)) from error
         finally:
-            _close(channel)
+            close(channel)
         if status == _TIMED_OUT and time.monotonic() > end - 1:
             raise TimeoutError(f"{what} did not answer in {timeout_s} s")
         self._well(talk)
@@ -362,27 +384,6 @@ class SshTransport:
             f"site {self._site.name}: the connection to {self._ssh.host} was cut while {what} ran",
             got=got, hint="it may have done its work; that is found out before it is tried again",
         )  # fmt: skip
-
-
-def _close(channel: paramiko.Channel) -> None:
-    """Close a channel; of a connection that was cut a moment ago there is nothing to close."""
-    with suppress(paramiko.SSHException, EOFError, OSError):
-        channel.close()
-
-
-def _send(channel: paramiko.Channel, data: bytes | Iterable[bytes]) -> None:
-    """Send the input of a command; one that ended before it had read all of its blocks says why."""
-    if isinstance(data, bytes):
-        channel.sendall(data)
-    else:
-        for block in data:
-            try:
-                channel.sendall(block)
-            except OSError:
-                if channel.get_transport().is_active():
-                    return
-                raise
-    channel.shutdown_write()
 
 
 def _again(error: NexapodError) -> NexapodError:
