@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 
 from nexapod_client.errors import NexaPodError, WaitTimeoutError
 from nexapod_client.nouns import Job, Outcome, ResultFile
@@ -13,7 +14,7 @@ from nexapod_client.transport import Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Any, Self
 
@@ -94,11 +95,12 @@ class NexaPodClient:
         else:
             from nexapod_client import downloads  # noqa: PLC0415 - who only waits does without
 
-            document = dict(descriptor)
+            document = _table(descriptor)
+            _json_of(document)  # before anything is sent
             carried = downloads.carried(self._transport, document, files or {})
             if carried:
                 document["files"] = {**carried, **document.get("files", {})}
-            body, headers["Content-Type"] = json.dumps(document, allow_nan=False).encode(), "application/json"
+            body, headers["Content-Type"] = _json_of(document), "application/json"
         answer = self._transport.request("POST", "/v1/jobs", body=body, headers=headers, again=True, longer=600.0)
         return Job(answer.json(), self)
 
@@ -123,8 +125,10 @@ class NexaPodClient:
 
         Raises:
             WaitTimeoutError: It did not end within `timeout` seconds.
+            NexaPodError: `timeout` is no number of seconds, or there is no such job.
 
         """
+        _check_seconds(timeout)
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             left = _POLL_S if end is None else min(_POLL_S, max(0.0, end - time.monotonic()))
@@ -275,7 +279,9 @@ class NexaPodClient:
     def _number(self, job: Job | int | str) -> int:
         if isinstance(job, Job):
             return job.id
-        return job if isinstance(job, int) else int(self._look(job, 0.0).job["id"])
+        if isinstance(job, int) and not isinstance(job, bool):
+            return job
+        return int(self._look(job, 0.0).job["id"])
 
     def _pages(self, path: str, asked: Mapping[str, object] | None = None) -> Iterator[dict[str, Any]]:
         query = {name: value for name, value in (asked or {}).items() if value is not None}
@@ -289,7 +295,43 @@ class NexaPodClient:
             query["after"] = page["next"]
 
 
-def _name(job: Job | int | str) -> str:
+def _table(descriptor: object) -> dict[str, Any]:
+    """Return a descriptor as a table of its own; NexaPodError for what is none."""
+    if isinstance(descriptor, Mapping):
+        return dict(descriptor)
+    problem = {
+        "got": type(descriptor).__name__, "wanted": "a table (dict), or TOML text",
+        "hint": 'submit_job({"command": ["echo", "hi"]})',
+    }  # fmt: skip
+    raise NexaPodError("this is no job", problem=problem)
+
+
+def _json_of(document: dict[str, Any]) -> bytes:
+    """Return a descriptor as it travels; NexaPodError for values that no descriptor has."""
+    try:
+        return json.dumps(document, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        wanted = {"wanted": "texts, numbers, true, false, lists and tables"}
+        raise NexaPodError(f"the job cannot be sent: {error}", problem=wanted) from None
+
+
+def _check_seconds(timeout: object) -> None:
+    """Refuse what is no number of seconds; NexaPodError."""
+    if timeout is None:
+        return
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout <= float("inf")
+    if not is_number:  # nor is a NaN, which would never be over
+        wanted = {"got": repr(timeout)[:100], "wanted": "seconds, or None to wait until the end"}
+        raise NexaPodError("timeout is no number of seconds", problem=wanted)
+
+
+def _name(job: object) -> str:
+    """Return a job as paths name it; NexaPodError for what names none."""
     from urllib.parse import quote  # noqa: PLC0415
 
-    return quote(str(job.id if isinstance(job, Job) else job), safe="")
+    if isinstance(job, Job):
+        return str(job.id)
+    if isinstance(job, bool) or not isinstance(job, int | str) or job == "":
+        wanted = {"got": repr(job)[:100], "wanted": "what submit_job returned, a number, a UUID or an id of yours"}
+        raise NexaPodError("this names no job", problem=wanted)
+    return quote(str(job), safe="")

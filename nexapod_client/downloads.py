@@ -23,6 +23,8 @@ __all__ = ["carried", "is_inside", "named", "read", "save", "save_tar"]
 
 #: Bytes that are asked for at once; of a part that is sent; of one file, and of all, that travel with a submission.
 _BLOCK, _PART, _SMALL, _WITH_IT = 8 << 20, 4 << 20, 1 << 20, 12 << 20
+#: Characters of names that stand for others.
+_PATTERN = frozenset("{*?[")
 #: How often an input is looked after that did not arrive whole, and seconds between.
 _TRIES, _PAUSE_S = 8, 0.5
 
@@ -34,11 +36,7 @@ def carried(
 
     What is large is sent here, in parts, and goes on where it ended when it was cut; it is read once before.
     """
-    contents = dict(given)
-    there = document.get("files", {})
-    for name in named(document):
-        if name not in contents and name not in there and is_inside(name) and Path(name).is_file():
-            contents[name] = Path(name)
+    contents = _contents(document, given)
     found: dict[str, str | dict[str, str]] = {}
     left = _WITH_IT
     for name, content in contents.items():
@@ -49,6 +47,31 @@ def carried(
         data = content if isinstance(content, bytes) else Path(content).read_bytes()
         found[name], left = base64.b64encode(data).decode(), left - size
     return found
+
+
+def _contents(
+    document: Mapping[str, Any], given: Mapping[str, bytes | str | Path]
+) -> dict[str, bytes | str | Path]:
+    """Return what was given, and the files of the current folder that a descriptor names.
+
+    Raises:
+        NexaPodError: One is not there.
+
+    """
+    contents = dict(given)
+    there = document.get("files", {})
+    if not isinstance(there, dict):
+        wanted = {"got": repr(there)[:100], "wanted": "a table of paths and contents"}
+        raise NexaPodError("files is no table", problem=wanted)
+    for name in named(document):
+        if name in contents or name in there or not is_inside(name):
+            continue
+        if Path(name).is_file():
+            contents[name] = Path(name)
+        elif not _PATTERN & set(name):
+            problem = {"got": repr(name)[:200], "wanted": f"a file below {Path.cwd()}, or what is in it, in `files`"}
+            raise NexaPodError("an input is not here", problem=problem)
+    return contents
 
 
 def _sent(transport: Transport, content: bytes | str | Path) -> str:

@@ -35,10 +35,16 @@ class NexaPodError(Exception):
         """Return everything that is known, one line for each fault of a descriptor."""
         parts = [f"{word} {part}" for word, part in (("got", self.got), ("wanted", self.wanted)) if part]
         text = self.detail + (f": {', '.join(parts)}" if parts else "")
-        lines = [text, *(f"  {one.get('path', '')}: {one.get('message', '')}" for one in self.problems)]
+        lines = [text, *("  " + _sentence(one) for one in self.problems)]
         if self.hint:
             lines.append(f"  -> {self.hint}")
         return "\n".join(lines)
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    """Return a fault of a descriptor, after where it is."""
+    path, message = problem.get("path"), str(problem.get("message", ""))
+    return f"{path}: {message}" if path else message
 
 
 class SignInError(NexaPodError):

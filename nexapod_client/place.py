@@ -46,6 +46,9 @@ def find_place(url: str | None, token: str | None, fingerprint: str | None) -> P
         NexaPodError: Nothing says where the server is, or a token would travel in the clear.
 
     """
+    for name, value in (("base_url", url), ("token", token), ("fingerprint", fingerprint)):
+        if value is not None and not isinstance(value, str):
+            raise NexaPodError(f"{name} is no text", problem={"got": type(value).__name__, "wanted": "a str"})
     local = _local_word()
     url = _chosen(url, "NEXAPOD_URL", local.get("url"))
     if not url:
@@ -73,10 +76,15 @@ def _address(url: str) -> tuple[str, str, int, str]:
     """Return scheme, host, port and path of a URL."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - when a client is made
 
-    parts = urlsplit(url if "://" in url else f"https://{url}")
+    refusal = NexaPodError("this is no URL of a server", problem={"got": url[:200], "wanted": "https://HOST:PORT"})
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        given_port = parts.port
+    except ValueError:  # a port, or brackets, that are none
+        raise refusal from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-        raise NexaPodError("this is no URL of a server", problem={"got": url[:200], "wanted": "https://HOST:PORT"})
-    port = parts.port or {"https": 443, "http": 80}[parts.scheme]
+        raise refusal
+    port = given_port or {"https": 443, "http": 80}[parts.scheme]
     return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
 
 

@@ -7,6 +7,8 @@ kept is refused by name, or told in a note where nothing depends on it.
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import DescriptorError, Problem
@@ -25,6 +27,9 @@ _JOB_KEYS = frozenset(
 _SECTIONS = frozenset({"schema", "array", "container", "quorum", "inputs", "outputs", "schedule", "site"})
 #: What says nothing about how the job is run.
 _TALK = frozenset({"description", "compute_estimate", "credits", "metadata", "output_path"})
+_NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII)
+#: What else a flat descriptor may say.
+_OTHERS = ("resources", "docker_image", "image", "requirements", "validation", "id")
 #: Runs what the image itself says should run.
 _RUNSCRIPT = ["/.singularity.d/runscript"]
 _TIERS = {"cpu": "cpu", "consumer_gpu": "consumer-gpu", "consumer-gpu": "consumer-gpu", "hpc": "hpc", "any": "any"}
@@ -38,7 +43,7 @@ def translate(document: Document) -> Translated:
         DescriptorError: With every key that cannot be kept.
 
     """
-    rest = dict(document)
+    rest = {key: value for key, value in document.items() if value is not None}
     own_id = _own_id(rest)
     rest.setdefault("schema", 1)
     if "job" in rest:
@@ -52,7 +57,8 @@ def translate(document: Document) -> Translated:
     if "title" in rest:
         job["labels"] = {"title": rest.pop("title"), **_table(job.get("labels", {}))}
     _container(made, rest, problems)
-    _program(job, has_image="container" in made)
+    _program(job, problems, has_image="container" in made)
+    _quorum(made)
     resources = {**_table(rest.pop("resources", {})), **_requirements(rest.pop("requirements", None), problems)}
     if resources:
         made["resources"] = resources
@@ -63,14 +69,21 @@ def translate(document: Document) -> Translated:
         notes.append(f"not used: {', '.join(ignored)}")
     problems += [_unknown(key) for key in sorted(rest.keys() - _TALK)]
     if problems:
-        raise DescriptorError(f"the descriptor cannot be used: {len(problems)} problems", problems=tuple(problems))
+        count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+        raise DescriptorError(f"the descriptor cannot be used: {count}", problems=tuple(problems))
     return {"job": job, **made}, own_id, notes
 
 
 def _unknown(key: str) -> Problem:
     if "input" in key:
         return Problem(key, "input_uri and input_files are not fetched: send `inputs` with `files`")
-    return Problem(key, "is no key of a descriptor")
+    if key in _REQUIREMENTS:
+        return Problem(key, "belongs in requirements")
+    near = get_close_matches(key.lower(), [*_JOB_KEYS, *_SECTIONS, *_OTHERS, *_REQUIREMENTS], n=1)
+    if not near:
+        return Problem(key, "is no key of a descriptor")
+    meant = f"requirements.{near[0]}" if near[0] in _REQUIREMENTS else near[0]
+    return Problem(key, f"is no key of a descriptor (did you mean {meant!r}?)")
 
 
 def _own_id(rest: Document) -> str:
@@ -102,8 +115,11 @@ def _container(made: Document, rest: Document, problems: list[Problem]) -> None:
             made["container"] = {"image": f"docker://{image}" if plain else image}
 
 
-def _program(job: Document, *, has_image: bool) -> None:
+def _program(job: Document, problems: list[Problem], *, has_image: bool) -> None:
     command, script = job.get("command"), job.get("script")
+    for key, text in (("command", command), ("script", script)):
+        if isinstance(text, str) and not text.strip():
+            problems.append(Problem(key, "is empty: wanted what is to run"))
     if isinstance(command, str):
         job["command"] = ["/bin/sh", "-c", command]
     if isinstance(script, str) and not script.startswith("#!"):
@@ -112,13 +128,29 @@ def _program(job: Document, *, has_image: bool) -> None:
         job["command"] = list(_RUNSCRIPT)
 
 
+def _quorum(made: Document) -> None:
+    """Take a whole number for how many replicas must agree."""
+    quorum = made.get("quorum")
+    if isinstance(quorum, int) and not isinstance(quorum, bool):
+        made["quorum"] = {"agree": quorum}
+
+
+def _number(value: object) -> object:
+    """Return the number that a text spells: its unit is that of the key, and not what it would be in a descriptor."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value) if "." in value else int(value)
+    return value
+
+
 def _gibibytes(value: object) -> object:
+    value = _number(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1 << 30:
         return f"{max(1, round(value * 1024))}MiB"
     return value  # refused with everything else that is wrong
 
 
 def _seconds(value: object) -> object:
+    value = _number(value)
     return f"{value}s" if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -156,6 +188,9 @@ _WORDS: dict[str, tuple[str, Callable[[object], object]]] = {
 }
 
 
+_REQUIREMENTS = sorted({*_WORDS, *_RESOURCES})
+
+
 def _requirements(value: object, problems: list[Problem]) -> Document:
     if value is None:
         return {}
@@ -163,15 +198,24 @@ def _requirements(value: object, problems: list[Problem]) -> Document:
         problems.append(Problem("requirements", "must be a table"))
         return {}
     made: Document = {}
+    names: dict[str, str] = {}
     for key, given in value.items():
+        if given is None:
+            continue
         name, change = _WORDS.get(key, (key if key in _RESOURCES else "", _same))
         if not name:
-            problems.append(Problem(f"requirements.{key[:80]}", "is no requirement that is known here"))
+            problems.append(Problem(f"requirements.{key[:80]}", _unknown_requirement(key)))
         elif name in made:
-            problems.append(Problem(f"requirements.{key}", f"says {name} a second time"))
+            problems.append(Problem(f"requirements.{key}", f"says {name} a second time, after {names[name]}"))
         else:
-            made[name] = change(given)
+            made[name], names[name] = change(given), key
     return made
+
+
+def _unknown_requirement(key: str) -> str:
+    near = get_close_matches(key, _REQUIREMENTS, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(_REQUIREMENTS)}"
+    return f"is no requirement that is known here: {meant}"
 
 
 def _outputs(made: Document) -> None:

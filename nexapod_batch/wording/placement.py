@@ -119,13 +119,6 @@ def _few_domains(p: Parameters) -> str:
     )
 
 
-def _queue_place(p: Parameters) -> str:
-    ahead, fit = p["ahead"], p["nodes_fit"]
-    jobs = "1 job" if ahead == 1 else f"{ahead} jobs"
-    nodes = "1 node fits" if fit == 1 else f"{fit} nodes fit"
-    return f"{jobs} ahead, {nodes}"
-
-
 def _with_class(p: Parameters) -> str:
     if p.get("class"):
         return f"{p['node']}: {p['class']}"
@@ -153,9 +146,6 @@ def _amount(name: str, value: int) -> str:
 
 
 TEMPLATES: Mapping[str, Template] = {
-    Code.JOB_HELD: "it is held: nothing is dispatched before `nexapod-batch release {job}`",
-    Code.JOB_IS_NEW: "the next pass places it",
-    Code.QUEUE_PLACE: _queue_place,
     Code.NODES_FULL: _nodes_full,
     Code.NODES_PAUSED: _nodes_paused,
     Code.NO_NODE_LEFT: _no_node_left,

@@ -19,7 +19,17 @@ def _waits_for(p: Parameters) -> str:
     return f"waits for job {p['job']} to be {p['condition']}; it {verb}"
 
 
+def _queue_place(p: Parameters) -> str:
+    ahead, fit = p["ahead"], p["nodes_fit"]
+    jobs = "1 job" if ahead == 1 else f"{ahead} jobs"
+    nodes = "1 node fits" if fit == 1 else f"{fit} nodes fit"
+    return f"{jobs} ahead, {nodes}"
+
+
 TEMPLATES: Mapping[str, Template] = {
+    Code.JOB_HELD: "it is held: nothing is dispatched before `nexapod-batch release {job}`",
+    Code.JOB_IS_NEW: "the next pass places it",
+    Code.QUEUE_PLACE: _queue_place,
     Code.WAITS_FOR_JOB: _waits_for,
     Code.OUTPUTS_DOUBTED: "{task} is no longer met by a quorum: nexapod-batch retry {task}",
     Code.OUTPUTS_UNPUBLISHED: "waits for the outputs of {task} to be published",

@@ -37,6 +37,11 @@ from nexapod_batch.server.nexapod_form import translate
             {"command": ["a"], "requirements": {"mem": "1GiB"}, "resources": {"gpus": 1}},
             {"job": {"command": ["a"]}, "resources": {"gpus": 1, "mem": "1GiB"}},
         ),
+        (
+            {"command": ["a"], "requirements": {"ram_gb": "4", "storage_gb": "0.5", "timeout_seconds": "60"}},
+            {"job": {"command": ["a"]}, "resources": {"mem": "4096MiB", "disk": "512MiB", "time": "60s"}},
+        ),
+        ({"command": ["a"], "quorum": 3, "image": None}, {"job": {"command": ["a"]}, "quorum": {"agree": 3}}),
         ({"command": ["a"], "outputs": ["x"]}, {"job": {"command": ["a"]}, "outputs": [{"path": "x"}]}),
         (
             {"command": ["a"], "validation": {"redundancy_factor": 3}},

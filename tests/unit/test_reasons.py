@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nexapod_batch.errors import UnsafeOutputError, VerificationError
 from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.store import Store
 from nexapod_batch.store.migrations import MIGRATIONS
-from nexapod_batch.wording import sentence
+from nexapod_batch.wording import sentence, sentences
 from nexapod_batch.wording.meanings import MEANINGS
 from nexapod_batch.wording.reference import reference
 from nexapod_batch.wording.sentences import all_templates
@@ -28,6 +29,16 @@ def test_each_code_has_a_meaning_and_a_sentence() -> None:
     """Whoever adds a code says what it means, for the reference, and how it is put; one that goes takes both along."""
     assert set(MEANINGS) == CODES
     assert set(all_templates()) == CODES
+
+
+def test_a_sentence_is_found_by_its_code_alone() -> None:
+    """Whatever was said before: the first part of a code leads to the module that has it."""
+    modules = sentences._MODULES
+    astray = {
+        code for name in set(modules.values()) for code in import_module(f"nexapod_batch.wording.{name}").TEMPLATES
+        if modules.get(code.partition(".")[0]) != name
+    }  # fmt: skip
+    assert astray == set()
 
 
 def test_the_reference_is_current() -> None:
