@@ -133,7 +133,10 @@ class Client:
         self, method: str, path: str, body: bytes | memoryview = b"", *, media: str = "application/json",
         patience_s: float = 0.0, more: dict[str, str] | None = None,
     ) -> Reply:  # fmt: skip
-        """Return the answer to a signed request; with a clock that is off it is asked once more, by the server's."""
+        """Return the answer to a signed request; with a clock that is off it is asked once more, by the server's.
+
+        `more` are further headers, among them the `content-digest` of the body where it is known already.
+        """
         reply = self._once(method, path, body, media, patience_s, more or {})
         if reply.status == 401 and self._learn(reply):
             reply = self._once(method, path, body, media, patience_s, more or {})
@@ -159,7 +162,7 @@ class Client:
     ) -> Reply:
         for fresh in (False, True):  # a kept connection may have ended meanwhile
             kept = self._connection is not None
-            head = self._head(method, path, body, media) | more
+            head = self._head(method, path, body, media, more.get("content-digest", "")) | more
             try:
                 return self._exchange(method, path, body, head, _ANSWER_S + patience_s)
             except (http.client.HTTPException, OSError) as error:
@@ -169,10 +172,12 @@ class Client:
                 raise UnreachableError(f"no answer from {self._authority}", got=_text(error)) from error
         raise AssertionError  # the second time there is an answer, or an error
 
-    def _head(self, method: str, path: str, body: bytes | memoryview, media: str) -> dict[str, str]:
+    def _head(self, method: str, path: str, body: bytes | memoryview, media: str, digest: str) -> dict[str, str]:
         """Return the headers of a request: signed anew each time, for a nonce counts once."""
         created, nonce = int(time.time() + self.ahead_s), os.urandom(16).hex()
-        head = signatures.headers(self._signer, method, self._authority, path, body, created=created, nonce=nonce)
+        head = signatures.headers(
+            self._signer, method, self._authority, path, body, created=created, nonce=nonce, digest=digest
+        )
         head |= {"host": self._authority, "user-agent": f"nexapod-batch/{__version__}"}
         if method in _WITH_BODY:
             head["content-type"] = media

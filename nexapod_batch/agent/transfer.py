@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from typing import TYPE_CHECKING
 
 from nexapod_batch.agent import room
 from nexapod_batch.agent.client import RefusedError
+from nexapod_batch.agent.parts import Parts
 from nexapod_batch.errors import TryAgainError, UnreachableError, UnsafeOutputError
 from nexapod_batch.files import output_files
 from nexapod_batch.files.beneath import open_beneath
-from nexapod_batch.mesh.blobs import PART, Upload
+from nexapod_batch.mesh.blobs import Upload
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
@@ -71,37 +71,39 @@ def send(client: Client, path: Path, name: str) -> str:
     """
     fd = open_beneath(path, name)
     try:
-        total = os.fstat(fd).st_size
-        block = memoryview(bytearray(min(PART, total + 1)))  # for every part: new memory costs more than a SHA-256
-        digest = _digest(fd, block)
-        tries = 0
-        at = _offset(client, digest)
-        while at >= 0:
-            data = block[: os.preadv(fd, [block], at)]
-            more = {"upload-offset": str(at), "upload-length": str(total)}
-            try:
-                reply = client.ask("PATCH", f"/v1/blobs/{digest}", data, media="application/octet-stream", more=more)
-            except UnreachableError:
-                tries += 1
-                if tries >= _TRIES:
-                    raise
-                time.sleep(_PAUSE_S * tries)
-                at = _offset(client, digest)
-                continue
-            if reply.status == 409:
-                at = int(reply.headers.get("upload-offset", "0"))
-                tries += 1
-                if tries >= _TRIES:
-                    raise RefusedError(reply)
-                continue
-            if reply.status >= 300:
-                raise RefusedError(reply)
-            at += len(data)
-            if at >= total:
-                return digest
-        return digest
+        with Parts(fd) as parts:
+            return _send(client, parts)
     finally:
         os.close(fd)
+
+
+def _send(client: Client, parts: Parts) -> str:
+    digest, tries = parts.sha256(), 0
+    at = _offset(client, digest)
+    while at >= 0:
+        part = parts.begins(at)
+        more = {"upload-offset": str(at), "upload-length": str(parts.total), "content-digest": part.digest}
+        try:
+            reply = client.ask("PATCH", f"/v1/blobs/{digest}", part.data, media="application/octet-stream", more=more)
+        except UnreachableError:
+            tries += 1
+            if tries >= _TRIES:
+                raise
+            time.sleep(_PAUSE_S * tries)
+            at = _offset(client, digest)
+            continue
+        if reply.status == 409:
+            at = int(reply.headers.get("upload-offset", "0"))
+            tries += 1
+            if tries >= _TRIES:
+                raise RefusedError(reply)
+            continue
+        if reply.status >= 300:
+            raise RefusedError(reply)
+        at += len(part.data)
+        if at >= parts.total:
+            return digest
+    return digest
 
 
 def _offset(client: Client, digest: str) -> int:
@@ -114,14 +116,6 @@ def _offset(client: Client, digest: str) -> int:
     if reply.headers.get("upload-complete") == "?1":
         return -1
     return int(reply.headers.get("upload-offset", "0"))
-
-
-def _digest(fd: int, block: memoryview) -> str:
-    digest, at = hashlib.sha256(), 0
-    while size := os.preadv(fd, [block], at):
-        digest.update(block[:size])
-        at += size
-    return digest.hexdigest()
 
 
 def _names(folder: Path, wanted: Iterable[str] | None) -> Iterable[str]:

@@ -61,10 +61,14 @@ def content_digest(body: bytes | memoryview) -> str:
 
 
 def headers(
-    signer: Signer, method: str, authority: str, target: str, body: bytes | memoryview, *, created: int, nonce: str
-) -> dict[str, str]:
-    """Return the headers that sign a request; `target` is path and query, `nonce` 32 hex digits used once."""
-    digest = content_digest(body)
+    signer: Signer, method: str, authority: str, target: str, body: bytes | memoryview, *, created: int, nonce: str,
+    digest: str = "",
+) -> dict[str, str]:  # fmt: skip
+    """Return the headers that sign a request; `target` is path and query, `nonce` 32 hex digits used once.
+
+    `digest` is the `Content-Digest` of the body where that is known already.
+    """
+    digest = digest or content_digest(body)
     names = " ".join(f'"{name}"' for name in COMPONENTS)
     parameters = f'({names});created={created};nonce="{nonce}";keyid="{signer.key_id}";tag="{TAG}"'
     message = base(_values(method, authority, target, digest), parameters)

@@ -154,6 +154,8 @@ class Buffered(asyncio.BufferedProtocol):
     Without it uvloop makes 256 KiB anew for each TLS record that it decrypts.
     """
 
+    __slots__ = ("_buffer", "_inner")
+
     def __init__(self, inner: BoundedProtocol, buffer: memoryview) -> None:
         """Stand before `inner`."""
         self._inner, self._buffer = inner, buffer
