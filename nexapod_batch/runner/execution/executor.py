@@ -313,6 +313,13 @@ class Executor:
         except FileExistsError:
             print(f"replica {name}: its work folder is there already: not run again", file=sys.stderr, flush=True)  # noqa: T201
             return
+        except OSError as error:
+            if error.errno not in atomic.FULL:
+                raise
+            replica = Replica(self, launch, index, name, root, started)
+            replica.fail(Outcome.NODE, f"the node failed: {error}")
+            self._finish(replica)
+            return
         replica = self._replica = Replica(self, launch, index, name, root, started)
         try:
             replica.run()

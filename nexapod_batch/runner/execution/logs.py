@@ -6,9 +6,11 @@ that takes its time, or prints much, gets the files under its own name: `<replic
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from nexapod_batch.files.atomic import FULL
 from nexapod_batch.runner.execution.outputs import digest_descriptor
 from nexapod_batch.spool.layout import LOG_SUFFIXES
 
@@ -27,45 +29,68 @@ class Logs:
 
     def __init__(self, work: Path, scratch: str) -> None:
         """Create the scratch files; `scratch` is a name that no other executor uses."""
-        self._work, self._scratch = work, scratch
-        self._name = scratch  # what the files are called now
-        self._create()
+        self._work = work
+        self._scratch = [work / f"{scratch}{suffix}" for suffix in LOG_SUFFIXES]
+        self._files: list[Path] = []  # where they are now; none where they have no names
+        self.descriptors = self._made()
 
-    def _create(self) -> None:
-        self._name = self._scratch
-        out, err = (os.open(path, _FLAGS, 0o600) for path in self._paths())
-        self.descriptors: tuple[int, int] = (out, err)
+    def _made(self) -> tuple[int, int]:
+        """Return new scratch files; where the disk has no room for them, files in memory that have no names."""
+        opened: list[int] = []
+        try:
+            for path in self._scratch:
+                opened.append(os.open(path, _FLAGS, 0o600))  # noqa: PERF401 - those that were opened are closed again
+        except OSError as error:
+            for path, fd in zip(self._scratch, opened, strict=False):
+                path.unlink(missing_ok=True)
+                os.close(fd)
+            if error.errno not in FULL:
+                raise
+            self._files = []
+            return _in_memory(), _in_memory()
+        self._files = list(self._scratch)
+        return opened[0], opened[1]
 
-    def _paths(self) -> list[Path]:
-        return [self._work / f"{self._name}{suffix}" for suffix in LOG_SUFFIXES]
+    def _renew(self) -> None:
+        _close(self.descriptors)
+        self.descriptors = self._made()
 
     def clear(self) -> None:
         """Forget what was written: empty the files for the next replica, or remove them if they were published."""
-        if self._name != self._scratch:
-            for path in self._paths():
+        if self._files != self._scratch:
+            for path in self._files:
                 path.unlink(missing_ok=True)
-            self._close()
-            self._create()
+            self._renew()
             return
         for fd in self.descriptors:
             if os.fstat(fd).st_size:
                 os.ftruncate(fd, 0)
 
     def publish(self, name: str) -> None:
-        """Give the files the replica's name, so that people can read along."""
-        if self._name == name:
-            return
-        old = self._paths()
-        self._name = name
-        for before, after in zip(old, self._paths(), strict=True):
-            before.replace(after)
+        """Give the files the replica's name, so that people can read along; on a full disk they keep their own."""
+        for number, (path, suffix) in enumerate(zip(self._files, LOG_SUFFIXES, strict=False)):
+            named = self._work / f"{name}{suffix}"
+            if path == named:
+                continue
+            try:
+                path.replace(named)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+            else:
+                self._files[number] = named
 
     def release(self) -> list[Path]:
-        """Leave the published files to the replica, make new scratch files, and return the paths that were left."""
-        paths = self._paths()
-        self._close()
-        self._create()
-        return paths
+        """Leave the published files to the replica, make new scratch files, and return the paths that were left.
+
+        What could be given no name on a full disk is left out, and lost.
+        """
+        left = [path for path in self._files if path not in self._scratch]
+        for path in self._files:
+            if path not in left:
+                path.unlink(missing_ok=True)
+        self._renew()
+        return left
 
     def digests(self) -> tuple[tuple[str, int], tuple[str, int]]:
         """Return (SHA-256, size) of stdout and of stderr."""
@@ -96,13 +121,20 @@ class Logs:
 
     def remove(self) -> None:
         """Remove the files unless they were released."""
-        for path in self._paths():
+        for path in self._files:
             path.unlink(missing_ok=True)
-        self._close()
+        _close(self.descriptors)
 
     def _sizes(self) -> list[tuple[int, int]]:
         return [(fd, os.fstat(fd).st_size) for fd in self.descriptors]
 
-    def _close(self) -> None:
-        for fd in self.descriptors:
-            os.close(fd)
+
+def _in_memory() -> int:
+    fd = os.memfd_create("log")
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    return fd
+
+
+def _close(descriptors: tuple[int, int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
