@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nexapod_batch.config.job.given_rules import other_outputs
@@ -66,3 +68,4 @@ def test_a_rule_that_cannot_be_used_is_refused(
     with pytest.raises(NexapodError) as error:
         other_outputs(JOB, given, ignore, paths)
     assert fault in str(error.value)
+    assert not re.search(r"outputs\[|line \d", str(error.value))  # of a descriptor that nobody wrote

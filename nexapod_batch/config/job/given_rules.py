@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job.descriptor import parse
-from nexapod_batch.errors import UsageError
+from nexapod_batch.errors import DescriptorError, Problem, UsageError
 from nexapod_batch.model.job import Agreement, Output
 
 if TYPE_CHECKING:
@@ -33,7 +33,16 @@ def rule_of(words: Sequence[str], name: str, path: str = "a") -> CompareRule:
     suffix = path.rpartition(".")[2]
     plain = f"a.{suffix}" if suffix != path and suffix.isalnum() else "a"
     text = _DESCRIPTOR.format(path=plain)
-    return parse(text, Path("/"), name=name, sets=[f"outputs[0].{word}" for word in words]).job.outputs[0].rule
+    try:
+        parsed = parse(text, Path("/"), name=name, sets=[f"outputs[0].{word}" for word in words])
+    except DescriptorError as error:  # in terms of the rule: nobody wrote the rest
+        problems = tuple([_of_rule(problem) for problem in error.problems])
+        raise DescriptorError(error.what, problems=problems, hint=error.hint) from error
+    return parsed.job.outputs[0].rule
+
+
+def _of_rule(problem: Problem) -> Problem:
+    return Problem(problem.path.removeprefix("outputs[0]."), problem.message)
 
 
 def other_outputs(
