@@ -22,6 +22,8 @@ from homes import PROGRAM
 from living_folders import contents
 from logged_homes import until
 
+from nexapod_batch.spool import layout
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
@@ -109,7 +111,13 @@ class Storm:
         return True
 
     def runner(self) -> bool:
-        """Kill -9 a runner or one of its executors; not a command that is about to be executed by one."""
+        """Kill -9 a runner or one of its executors; not a command that is about to be executed by one.
+
+        What is held against a task whose executor dies again and again is forgotten: a storm may hit one three times.
+        """
+        for folder in ("spool/*", "far/*/*"):
+            for deaths in self.home.path.glob(f"{folder}/{layout.EXECUTOR_DEATHS}"):
+                deaths.unlink(missing_ok=True)
         found = {one.pid: one for one in self.home.runners()}
         for one in self.chance.sample(sorted(found), len(found)):
             with suppress(psutil.NoSuchProcess):
