@@ -42,8 +42,8 @@ _LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row (\d+), column (
 _COMMENT = re.compile(r"\s*[#%!]")
 #: With what lines begin that are no values: remarks.
 _REMARKS = ("#", "%", ";")
-#: Where the constant words of a line end.
-_DATED = re.compile(r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b|/")
+#: Where the constant words of a line end: at a name of a day or month, or at a path. In PDF a slash begins a line.
+_DATED = re.compile(r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b|(?<=.)/")
 #: What stands behind the name of a part.
 _PLACE = re.compile(r", (?:header|index .*|row \d+)$")
 _LEAST_DIGITS = 3
