@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO  # not above: a runner that starts has a stand-in for `typing` without it
 
-__all__ = ["NotPlainError", "load", "open_plain", "read", "read_descriptor", "stream", "tail"]
+__all__ = ["NotPlainError", "load", "open_folder", "open_plain", "read", "read_descriptor", "stream", "tail"]
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
 #: Bytes of the longest notice or cache that is read.
 _NOTICE = 64 << 20
@@ -40,6 +41,18 @@ def open_plain(path: str | Path, *, dir_fd: int | None = None) -> int:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise NotPlainError(errno.EINVAL, "Not a plain file", str(path))
+    return fd
+
+
+def open_folder(root: str | Path, folder: str = "", *, dir_fd: int | None = None) -> int:
+    """Return a descriptor of a folder below a root, opened part by part; OSError where one is a link, or no folder."""
+    fd = os.open(root, _FOLDER, dir_fd=dir_fd)
+    for part in folder.split("/") if folder else ():
+        try:
+            inner = os.open(part, _FOLDER, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
     return fd
 
 

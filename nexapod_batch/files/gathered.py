@@ -25,7 +25,6 @@ SMALL = 1 << 20
 FAILED = 3
 _HERE, _GONE = b"\1", b"\0"
 _PIECE = 1 << 18
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class GatherError(ValueError):
@@ -46,7 +45,7 @@ def gather(request: bytes, folder: str) -> Iterator[bytes]:
     """
     files = [_asked_file(entry) for entry in request.split(b"\0")[:-1]]
     piece = bytearray()
-    root = os.open(folder, _FOLDER)
+    root = careful.open_folder(folder)
     try:
         for place, here in groupby(files, key=lambda file: os.path.dirname(file[0])):
             for data in _in_one_folder(root, place, here):
@@ -67,7 +66,7 @@ def _asked_file(entry: bytes) -> tuple[str, int]:
 def _in_one_folder(root: int, place: str, files: Iterable[tuple[str, int]]) -> Iterator[bytes]:
     """Yield what files of one folder are in a stream."""
     try:
-        fd = _opened_below(root, place)
+        fd = careful.open_folder(".", place, dir_fd=root)
     except OSError:
         yield from (_GONE for _ in files)
         return
@@ -76,18 +75,6 @@ def _in_one_folder(root: int, place: str, files: Iterable[tuple[str, int]]) -> I
             yield _in_stream(fd, os.path.basename(path), size)
     finally:
         os.close(fd)
-
-
-def _opened_below(root: int, place: str) -> int:
-    """Return a descriptor of a folder below an open one."""
-    fd = os.dup(root)
-    for name in filter(None, place.split("/")):
-        try:
-            inner = os.open(name, _FOLDER, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = inner
-    return fd
 
 
 def _in_stream(folder: int, name: str, size: int) -> bytes:

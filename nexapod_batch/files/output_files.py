@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.files import careful
 from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ MAX_DEPTH = 256
 _GLOB = re.compile(r"[*?\[]")
 _PIECE = re.compile(r"\[!?\]?[^\]/]*\]|.", re.DOTALL)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
 
 
 class FoundFile(NamedTuple):
@@ -207,7 +207,7 @@ def _leads_on(parts: list[str], depth: int, entry: str) -> bool:
 def _list(root: Path, folder: str) -> list[tuple[str, bool]]:
     """Return (name, is it a folder) for everything in a folder; nothing when the folder is gone."""
     try:
-        fd = _open_folder(root, folder.split("/") if folder else [])
+        fd = careful.open_folder(root, folder)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -224,7 +224,7 @@ def _check(root: Path, name: str) -> FoundFile:
     _check_name(name)
     shown, parts = ascii(name), name.split("/")
     try:
-        folder = _open_folder(root, parts[:-1])
+        folder = careful.open_folder(root, name.rpartition("/")[0])
     except FileNotFoundError:
         raise UnsafeOutputError(f"output {shown} is not there", wanted="a file in the work folder") from None
     except OSError as error:
@@ -298,18 +298,6 @@ def _instead(name: str, kind: str) -> str | None:
     return None
 
 
-def _open_folder(root: Path, parts: Sequence[str]) -> int:
-    """Open a folder below the root part by part; no part may be a link. The caller closes it."""
-    fd = os.open(root, _FOLDER)
-    for part in parts:
-        try:
-            inner = os.open(part, _FOLDER, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = inner
-    return fd
-
-
 def _digest(root: Path, names: Sequence[str]) -> list[tuple[str, str, int]]:
     """Digest files in one process; the folder of the last file is kept open, as outputs come sorted."""
     found = []
@@ -322,7 +310,7 @@ def _digest(root: Path, names: Sequence[str]) -> list[tuple[str, str, int]]:
                 if folder >= 0:
                     os.close(folder)
                     folder = -1
-                folder = _open_folder(root, head.split("/") if head else [])
+                folder = careful.open_folder(root, head)
                 current = head
             fd = os.open(tail, _READ, dir_fd=folder)
             try:

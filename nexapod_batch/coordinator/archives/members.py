@@ -31,7 +31,6 @@ __all__ = ["FolderMembers", "Members", "TarMembers", "open_members"]
 
 #: Folders within folders, at most.
 _MAX_DEPTH = 64
-_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
 _BLOCK = 1 << 20
 
 
@@ -109,7 +108,7 @@ class FolderMembers(Members):
                 self.empty.append(folder)
 
     def _list(self, folder: str, waiting: list[str]) -> None:
-        fd = _open_folder(self.path, folder)
+        fd = careful.open_folder(self.path, folder)
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
@@ -141,7 +140,7 @@ class FolderMembers(Members):
 
     def _open(self, name: str) -> int:
         folder, _, last = name.rpartition("/")
-        fd = _open_folder(self.path, folder)
+        fd = careful.open_folder(self.path, folder)
         try:
             return careful.open_plain(last, dir_fd=fd)
         finally:
@@ -289,18 +288,6 @@ def _open_tar(path: Path, fd: int) -> TarMembers:
     except BaseException:
         os.close(fd)
         raise
-
-
-def _open_folder(root: Path, folder: str) -> int:
-    """Open a folder below the root part by part; no part may be a link. The caller closes it."""
-    fd = os.open(root, _FOLDER)
-    for part in folder.split("/") if folder else []:
-        try:
-            inner = os.open(part, _FOLDER, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = inner
-    return fd
 
 
 def _parents(names: Iterable[str]) -> set[str]:

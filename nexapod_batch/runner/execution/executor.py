@@ -302,25 +302,23 @@ class Executor:
         self._current, self._since, self._running = (key, str(name)), started, (key, name, started)
         root = f"{self._work}/{name}"
         self._witness.turn()
-        if str(name) in self._orders.verdicts:
-            replica = Replica(self, launch, index, name, root, started)
-            outcome, detail = self._orders.verdicts.pop(str(name))
-            replica.fail(Outcome(outcome), detail)
-            self._finish(replica)
-            return
+        why = self._orders.verdicts.pop(str(name), None)
         try:
-            self._folders.take(root)
+            if why is None:
+                self._folders.take(root)
         except FileExistsError:
             print(f"replica {name}: its work folder is there already: not run again", file=sys.stderr, flush=True)  # noqa: T201
             return
         except OSError as error:
             if error.errno not in atomic.FULL:
                 raise
-            replica = Replica(self, launch, index, name, root, started)
-            replica.fail(Outcome.NODE, f"the node failed: {error}")
+            why = Outcome.NODE, f"the node failed: {error}"
+        replica = Replica(self, launch, index, name, root, started)
+        if why is not None:
+            replica.fail(Outcome(why[0]), why[1])
             self._finish(replica)
             return
-        replica = self._replica = Replica(self, launch, index, name, root, started)
+        self._replica = replica
         try:
             replica.run()
         except OSError as error:
