@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 from nexapod_batch.errors import VerificationError
-from nexapod_batch.trust.keys import KEY_BYTES, key_id
+from nexapod_batch.trust.keys import KEY_BYTES, key_id, parse_hex
 from nexapod_batch.trust.rotation import open_chain
 
 if TYPE_CHECKING:
@@ -49,11 +49,9 @@ def followed(chain: KeyChain, known: bytes) -> TrustedKeys:
     if len(chain.rotations) > _MOST:
         raise VerificationError("too many rotations", got=len(chain.rotations), wanted=f"at most {_MOST}")
     try:
-        newest = bytes.fromhex(chain.key)
+        newest = parse_hex(chain.key)
     except ValueError:
-        newest = b""
-    if len(newest) != KEY_BYTES:
-        raise VerificationError("the coordinator's key is none", wanted=f"{KEY_BYTES} bytes in hex")
+        raise VerificationError("the coordinator's key is none", wanted=f"{KEY_BYTES} bytes in hex") from None
     ever = open_chain([text.encode() for text in chain.rotations], newest)
     if known not in ever:
         raise VerificationError(

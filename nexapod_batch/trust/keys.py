@@ -11,8 +11,8 @@ import hashlib
 from nexapod_batch.errors import VerificationError
 
 __all__ = [
-    "KEY_BYTES", "key_id", "named_by", "openssh_public", "parse_openssh_public", "parse_spki", "spki", "spki_pem",
-    "wire",
+    "KEY_BYTES", "key_id", "named_by", "openssh_public", "parse_hex", "parse_openssh_public", "parse_spki", "spki",
+    "spki_pem", "wire",
 ]  # fmt: skip
 
 #: Length of a raw Ed25519 public key, and of the seed of a private one.
@@ -66,6 +66,14 @@ def spki(public: bytes) -> str:
     """Return the one line between the first and the last of its PEM file: 60 characters of base64."""
     wire(public)
     return binascii.b2a_base64(_SPKI_PREFIX + public, newline=False).decode()
+
+
+def parse_hex(text: str) -> bytes:
+    """Return the raw key that is written in hex; ValueError for anything else."""
+    public = bytes.fromhex(text)
+    if len(public) != KEY_BYTES:
+        raise ValueError("not an Ed25519 public key")
+    return public
 
 
 def parse_spki(text: str) -> bytes:

@@ -33,7 +33,7 @@ from nexapod_batch.model.node import JOINED, Node
 from nexapod_batch.model.owner import OwnerState
 from nexapod_batch.store import writer
 from nexapod_batch.store.repositories.nodes import node_of
-from nexapod_batch.trust.keys import KEY_BYTES, key_id
+from nexapod_batch.trust.keys import KEY_BYTES, key_id, parse_hex
 from nexapod_batch.trust.profile import open_offer
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.hardware import Offer
 
-__all__ = ["MOST_OF_ADDRESS", "MOST_WAITING", "Waiting", "approve", "code_of", "join", "refuse", "waiting"]
+__all__ = [
+    "MOST_OF_ADDRESS", "MOST_WAITING", "Waiting", "approve", "code_of", "join", "public_key", "refuse", "waiting",
+]  # fmt: skip
 
 #: Registrations that wait at once, and of one address; for so many seconds they do.
 MOST_WAITING, MOST_OF_ADDRESS, _WAITS_S = 200, 8, 7 * 86_400
@@ -136,6 +138,14 @@ def code_of(c: Coordinator, key: str) -> str:
     return next((one.code for one in waiting(c) if one.key_id == key), "")
 
 
+def public_key(asked: Registration) -> bytes:
+    """Return the key that a registration names; UsageError where it names none."""
+    try:
+        return parse_hex(asked.public_key)
+    except ValueError:
+        raise UsageError("not an Ed25519 key", wanted=f"{KEY_BYTES} bytes in hex") from None
+
+
 def _checked(asked: Registration) -> tuple[bytes, Offer]:
     """Return the key and the signed offer of a registration.
 
@@ -144,12 +154,7 @@ def _checked(asked: Registration) -> tuple[bytes, Offer]:
 
     """
     versions.check(asked.protocol)
-    try:
-        public = bytes.fromhex(asked.public_key)
-    except ValueError:
-        public = b""
-    if len(public) != KEY_BYTES:
-        raise UsageError("not an Ed25519 key", wanted=f"{KEY_BYTES} bytes in hex")
+    public = public_key(asked)
     _check_words(asked)
     try:
         offer = open_offer(asked.profile.encode(), key_id(public), public)

@@ -21,7 +21,7 @@ from nexapod_batch.server.calls import Access, Call, Route
 from nexapod_batch.server.limits import address_group
 from nexapod_batch.server.problems import RequestError
 from nexapod_batch.trust import nesting
-from nexapod_batch.trust.keys import KEY_BYTES, key_id
+from nexapod_batch.trust.keys import key_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ async def register(call: Call) -> Joined:
     signed = signatures.parse(request.headers)  # it was looked at before the body was read
     node_sign_in.check_body(request, call.body)
     asked = _spoken(call, Registration)
-    public = _public(asked)
+    public = joining.public_key(asked)
     if signed.key_id != key_id(public):
         raise RequestError(problems.SIGN_IN, "the request is signed by another key", got=signed.key_id)
     if not asked.token:
@@ -94,16 +94,6 @@ def _lets_in(c: Coordinator, token: str) -> str:
     if scope.includes(tokens.Scope.JOIN) or scope.includes(tokens.Scope.OPERATE):
         return f"token {row.id} of {row.person}"
     return ""
-
-
-def _public(asked: Registration) -> bytes:
-    try:
-        public = bytes.fromhex(asked.public_key)
-    except ValueError:
-        public = b""
-    if len(public) != KEY_BYTES:
-        raise UsageError("not an Ed25519 key", wanted=f"{KEY_BYTES} bytes in hex")
-    return public
 
 
 async def work(call: Call) -> Answer:
