@@ -6,6 +6,7 @@ Use cases are plain functions of a Coordinator and may wait (for the lock, for a
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,20 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["DatabaseThreads"]
 
 T = TypeVar("T")
-#: Threads that ask; questions take well under a millisecond.
+#: Questions take well under a millisecond.
 _READERS = 2
-#: Threads that store submissions: some look at many files before they write.
+#: Submissions: some look at many files before they write.
 _SUBMITTERS = 2
-#: Threads that store submissions with images: registries may let them wait, and nobody else.
+#: Submissions with images: registries may let them wait, and nobody else.
 _FETCHERS = 4
-#: Such submissions that may be under way or wait for their turn.
-_FETCHED_AT_ONCE = 64
-#: Threads that make what takes long and changes nothing: proofs, archives, answers of schedulers.
+#: What takes long and changes nothing: proofs, archives, answers of schedulers.
 _MAKERS = 2
-#: Changes that may wait for their turn; who comes then is told to come again.
-_WAITING = 256
-#: What takes long and may be under way or wait for its turn.
-_MADE_AT_ONCE = 16
 
 
 class _Room(threading.local):
@@ -46,70 +41,70 @@ class _Room(threading.local):
     stack: ExitStack | None = None
 
 
+class _Line:
+    """Threads that do one kind of work, and how many pieces of it may be under way or wait for their turn."""
+
+    def __init__(self, name: str, threads: int, at_once: float, full: str = "", hint: str = "") -> None:
+        self._pool = ThreadPoolExecutor(threads, name)
+        self._taken, self._at_once = 0, at_once
+        self._full, self._hint = full, hint
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what the work returns; TryAgainError where too much waits."""
+        if self._taken >= self._at_once:
+            raise TryAgainError(self._full, hint=self._hint)
+        self._taken += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._taken -= 1
+
+    def close(self) -> None:
+        """Let what is under way end."""
+        self._pool.shutdown()
+
+
 class DatabaseThreads:
     """Runs functions of a Coordinator outside the event loop."""
 
     def __init__(self, paths: Paths) -> None:
         """Open nothing yet: each thread opens its own at the first question."""
         self._paths, self._room = paths, _Room()
-        self._readers = ThreadPoolExecutor(_READERS, "reader")
-        self._writer = ThreadPoolExecutor(1, "writer")
-        self._submitters = ThreadPoolExecutor(_SUBMITTERS, "submitter")
-        self._makers = ThreadPoolExecutor(_MAKERS, "maker")
-        self._fetchers = ThreadPoolExecutor(_FETCHERS, "fetcher")
-        self._waiting = self._making = self._fetching = 0
-
-    async def make(self, ask: Callable[[Coordinator], T]) -> T:
-        """Do as `read` for what takes long; TryAgainError where too many wait for it."""
-        if self._making >= _MADE_AT_ONCE:
-            raise TryAgainError("too many proofs and archives are being made", hint="ask again in a moment")
-        self._making += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._makers, self._ask, ask)
-        finally:
-            self._making -= 1
+        changes = "too many changes wait for their turn", "send the same again in a moment"
+        self._readers = _Line("reader", _READERS, math.inf)
+        self._writer = _Line("writer", 1, 256, *changes)
+        self._submitters = _Line("submitter", _SUBMITTERS, 256, *changes)
+        self._fetchers = _Line(
+            "fetcher", _FETCHERS, 64, "too many images are being fetched", "send the same again in a while"
+        )
+        self._makers = _Line(
+            "maker", _MAKERS, 16, "too many proofs and archives are being made", "ask again in a moment"
+        )
 
     async def read(self, ask: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that cannot write returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._ask, ask)
+        return await self._readers.run(lambda: self._run(ask, write=False))
+
+    async def make(self, ask: Callable[[Coordinator], T]) -> T:
+        """Do as `read` for what takes long; TryAgainError where too many wait for it."""
+        return await self._makers.run(lambda: self._run(ask, write=False))
 
     async def write(self, change: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that may write returns; TryAgainError where too many wait for it."""
-        return await self._in_turn(self._writer, change)
+        return await self._writer.run(lambda: self._run(change, write=True))
 
     async def submit(self, change: Callable[[Coordinator], T]) -> T:
         """Do as `write` for what may take long before it writes; TryAgainError as well."""
-        return await self._in_turn(self._submitters, change)
+        return await self._submitters.run(lambda: self._run(change, write=True))
 
     async def fetch(self, change: Callable[[Coordinator], T]) -> T:
         """Do as `submit` for what may wait for servers elsewhere; TryAgainError where too many do."""
-        if self._fetching >= _FETCHED_AT_ONCE:
-            raise TryAgainError("too many images are being fetched", hint="send the same again in a while")
-        self._fetching += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._fetchers, self._change, change)
-        finally:
-            self._fetching -= 1
-
-    async def _in_turn(self, pool: ThreadPoolExecutor, change: Callable[[Coordinator], T]) -> T:
-        if self._waiting >= _WAITING:
-            raise TryAgainError("too many changes wait for their turn", hint="send the same again in a moment")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, self._change, change)
-        finally:
-            self._waiting -= 1
+        return await self._fetchers.run(lambda: self._run(change, write=True))
 
     def close(self) -> None:
         """Let what is under way end, and close every connection."""
-        for pool in (self._readers, self._writer, self._submitters, self._fetchers, self._makers):
-            pool.shutdown()
-
-    def _ask(self, ask: Callable[[Coordinator], T]) -> T:
-        return self._run(ask, write=False)
-
-    def _change(self, change: Callable[[Coordinator], T]) -> T:
-        return self._run(change, write=True)
+        for line in (self._readers, self._writer, self._submitters, self._fetchers, self._makers):
+            line.close()
 
     def _run(self, act: Callable[[Coordinator], T], *, write: bool) -> T:
         room = self._room
