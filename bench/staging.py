@@ -52,8 +52,8 @@ from nexapod_batch.sources.fetching import fetch
 from nexapod_batch.sources.s3 import S3Source
 fetch(S3Source(), "s3://data/big", Path(sys.argv[1]).parent, SourceSettings(environ=os.environ), Silent())
 """
-#: Says on its last line how much memory the process had at most, in KiB.
-PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+#: Says on its last line how much memory the process had at most, in KiB; `ru_maxrss` would begin with its parent's.
+PEAK = "\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
 
 
 def small_files(folder: Path) -> Mapping[str, Path]:

@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -164,16 +165,18 @@ def _take(opened: Opened, url: str, partial: Path, settings: SourceSettings, hea
         _check_room(partial, opened.size - opened.start)
     digest, got = hashlib.sha256(), opened.start
     hears.start(url, opened.size)
-    with partial.open("r+b" if opened.start else "wb", buffering=0) as sink:
+    with partial.open("r+b" if opened.start else "wb", buffering=0) as sink, ThreadPoolExecutor(1) as beside:
         if opened.start:
             _digest_start(sink, opened.start, digest)
         hears.advance(got)
+        hashed = beside.submit(digest.update, b"")
         for block in opened.blocks:
             got += len(block)
             _check_size(got, url, settings)
             if opened.size is not None and got > opened.size:
                 raise SourceError(f"{url} is larger than announced", got=f"{got} bytes", wanted=f"{opened.size}")
-            digest.update(block)
+            hashed.result()
+            hashed = beside.submit(digest.update, block)  # while this one is written, and the next one comes
             rest = memoryview(block)
             while rest:
                 rest = rest[sink.write(rest) :]

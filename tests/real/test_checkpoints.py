@@ -27,8 +27,8 @@ cat /bin/cat > state/program; n=$(($(cat state/n 2>/dev/null || echo 0) + 1)); e
 echo $n > out
 """
 JOB = (
-    f'[job]\nscript = {json.dumps(SCRIPT)}\n[resources]\ntime = "20s"\n[quorum]\nagree = 1\n[[outputs]]\npath = "out"\n'
-    '[checkpoint]\npath = "state/*"\nsignal = "USR1@16"\n'
+    f'[job]\nscript = {json.dumps(SCRIPT)}\n[resources]\ntime = "40s"\n[quorum]\nagree = 1\n[[outputs]]\npath = "out"\n'
+    '[checkpoint]\npath = "state/*"\nsignal = "USR1@30"\n'
 )
 #: Saves its state and is stopped by nobody but the scheduler; what comes after it ends at once.
 LONG = """#!/bin/sh

@@ -320,7 +320,7 @@ command = ["/bin/sh", "-c", "nc 127.0.0.1 {port} -e /bin/true && echo 1 > a.txt"
 image = "{image}"
 network = "host"
 [resources]
-time = "00:00:10"
+time = "00:00:25"
 disk = "20MiB"
 [quorum]
 agree = 1
