@@ -218,3 +218,7 @@ class CompareError(NexapodError):
     """A file cannot be read in the format that its comparator needs."""
 
 
+class CompareTimeError(CompareError):
+    """A file takes more processor time to compare than it may."""
+
+

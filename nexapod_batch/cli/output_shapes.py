@@ -53,7 +53,7 @@ _COMPARISON: dict[str, Shape] = {
     "figures?": {
         "format": str, "values": int, "numbers": int, "beyond": int, "border": int, "texts": int,
         "absolute": (_FARTHEST, None), "relative": (_FARTHEST, None), "decades": {str: int},
-        "kinds": [str], "first": [str], "causes": [str], "shape": str,
+        "kinds": [str], "first": [str], "causes": [str], "shape": str, "through?": str,
     },
 }  # fmt: skip
 _DIFFERENCE: dict[str, Shape] = {

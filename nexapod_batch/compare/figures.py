@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from nexapod_batch.compare.budget import Budget
 from nexapod_batch.compare.causes import NUMBERS, causes_of
 from nexapod_batch.compare.comparators.allclose import AllClose
 from nexapod_batch.compare.compound import compound_of
@@ -30,6 +31,8 @@ __all__ = ["DATES", "Farthest", "Figures", "measured"]
 _TENTH = 10
 #: Values that differ and are looked at for what they differ in.
 _MOST = 10_000
+#: Seconds of processor time.
+_SECONDS = 15.0
 #: Differences that are named one by one.
 _NAMED = 5
 #: What stands for a date, a time or a path in a text.
@@ -65,10 +68,11 @@ class Figures(Struct, kw_only=True):
     first: list[str] = field(default_factory=list)  # texts that differ: where, left and right
     causes: list[str] = field(default_factory=list)  # kinds of things that are all in which they differ
     shape: str = ""  # where one side has something else in its place, so that nothing behind it was measured
+    through: str = ""  # how far was measured, where the time ended before the files
 
 
 def measured(left: Source, right: Source, hosts: Sequence[str] | None = None) -> Figures:
-    """Return by how much two files of which nothing was taken yet differ, whatever the rule.
+    """Return by how much two files of which nothing was taken yet differ, whatever the rule: as far as time allows.
 
     With names of machines, of which there may be none, the causes are looked for, in binary files.
     Raises CompareError for a file that is not of the format that its name promises, or a rule without its parameters,
@@ -78,7 +82,11 @@ def measured(left: Source, right: Source, hosts: Sequence[str] | None = None) ->
     figures = Figures(format=reading.format)
     causes = None if hosts is None or reading.format not in BINARY else _Causes(hosts)
     measuring = _Measuring(figures, reading, left.rule, causes)
+    time = Budget(_SECONDS, grows=False)
     for a, b in aligned(reading.batches, other.batches):
+        if time.left() < 0:
+            figures.through = reading.where()
+            return figures
         if not measuring.batch(a, b):
             return figures
     if causes is not None:

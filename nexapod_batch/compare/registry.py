@@ -18,6 +18,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, assert_never, cast
 
+from nexapod_batch.compare.budget import allowing
 from nexapod_batch.model.job import Agreement
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ RULES_VERSION = 4
 
 
 def digest_of_bytes(sha256: str, rule: CompareRule) -> str:
-    """Return the normalised digest of a file that its comparator cannot read: it agrees with the same bytes alone.
+    """Return the normalised digest of what a command printed, where that is compared byte by byte.
 
-    `sha256` is that of the file. The normal form is a line `bytes`, which no format is called, and its digits.
+    `sha256` is that of what it printed. The normal form is a line `bytes`, which no format is called, and its digits.
     """
     return hashlib.sha256(f"{_head(rule)}bytes\n{sha256}".encode()).hexdigest()
 
@@ -60,15 +61,16 @@ def comparison(comparator: Comparator) -> Comparison:
 def first_difference(left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
     """Return the first place at which two versions of a file differ under its rule; None when they agree.
 
-    Raises CompareError for a file that is not of the format that its name promises, and OSError.
+    Raises CompareError for a file that is not of the format that its name promises or takes too long, and OSError.
     """
-    return comparison(rule.comparator).first_difference(left, right, name, rule)
+    with allowing(left, right):
+        return comparison(rule.comparator).first_difference(left, right, name, rule)
 
 
 def normalized_digest(stream: BinaryIO, name: str, rule: CompareRule) -> str | None:
     """Return the hex digest of the file's normal form; None where agreement is not by normal forms.
 
-    Raises CompareError for a file that is not of the format that its name promises, and OSError.
+    Raises CompareError for a file that is not of the format that its name promises or takes too long, and OSError.
     """
     match rule.agreement:
         case Agreement.BYTES | Agreement.TOLERANCE | Agreement.NOTHING:
@@ -76,8 +78,9 @@ def normalized_digest(stream: BinaryIO, name: str, rule: CompareRule) -> str | N
         case Agreement.NORMAL_FORM:
             normalization = cast("Normalization", comparison(rule.comparator))
             digest = hashlib.sha256(_head(rule).encode())
-            for piece in normalization.normal_form(stream, name, rule):
-                digest.update(piece)
+            with allowing(stream):
+                for piece in normalization.normal_form(stream, name, rule):
+                    digest.update(piece)
             return digest.hexdigest()
         case never:
             assert_never(never)

@@ -15,7 +15,7 @@ from nexapod_batch.compare.registry import first_difference
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.suggesting import as_descriptor, suggested
 from nexapod_batch.compare.unpacking import is_packed
-from nexapod_batch.errors import CompareError
+from nexapod_batch.errors import CompareError, CompareTimeError
 from nexapod_batch.model.job import Agreement, Comparator, CompareRule
 
 if TYPE_CHECKING:
@@ -95,8 +95,12 @@ def told(
                 difference = first_difference(one, other, name, CompareRule(comparator=Comparator.CONTENT))
     except CompareError:  # no table: where bytes differ is all there is
         return document | {"first": _first(difference)}
-    figures.causes = _causes(left, right, name, rule, figures, hosts)
+    if not figures.through:
+        figures.causes = _causes(left, right, name, rule, figures, hosts)
     document |= {"first": _first(difference), "figures": _figures(figures)}
-    found = suggested(left, right, name, rule)
+    try:
+        found = suggested(left, right, name, rule)
+    except CompareTimeError:  # then it is not known whether there is one
+        return document
     document["would_agree"] = None if found is None else as_descriptor(found)
     return document

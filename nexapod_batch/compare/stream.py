@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
+from nexapod_batch.compare.budget import current
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import CompareRule
 
@@ -25,9 +26,16 @@ _LONGEST_LINE = 1 << 20
 class Source:
     """A binary stream that need not be seekable and may return less than it was asked for."""
 
-    def __init__(self, stream: BinaryIO, name: str, rule: CompareRule | None = None) -> None:
-        """Read the first bytes, so that `head` can be looked at before anything is taken."""
+    def __init__(
+        self, stream: BinaryIO, name: str, rule: CompareRule | None = None, *, packed: bool = False
+    ) -> None:
+        """Read the first bytes, so that `head` can be looked at before anything is taken.
+
+        `packed` says that the stream comes out of a packed file. Time is taken from the budget that is open.
+        """
         self.name = name
+        self.budget = current()
+        self._packed = packed
         self.rule = rule or CompareRule()
         self._stream = stream
         self._line = 1
@@ -40,12 +48,15 @@ class Source:
         self._left_out = left_out
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes; fewer only at the end."""
+        """Return the next `size` bytes, fewer only at the end; CompareTimeError where the budget is spent."""
+        self.budget.check(self.name)
         parts, self._pending = [self._pending[:size]], self._pending[size:]
         missing = size - len(parts[0])
         while missing > 0 and (part := self._stream.read(min(missing, CHUNK))):  # memory is taken for what is asked for
             parts.append(part)
             missing -= len(part)
+            if self._packed:
+                self.budget.came_out(len(part))
         return b"".join(parts)
 
     def put_back(self, data: bytes) -> None:

@@ -8,6 +8,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from nexapod_batch.compare.budget import Budget, within
 from nexapod_batch.compare.comparators.exact import same_length
 from nexapod_batch.compare.figures import DATES, Figures, measured
 from nexapod_batch.compare.formats.reading import suffix_of
@@ -17,7 +18,7 @@ from nexapod_batch.compare.registry import comparison, first_difference
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.unordered import UNORDERED
 from nexapod_batch.compare.unpacking import unpacked
-from nexapod_batch.errors import CompareError
+from nexapod_batch.errors import CompareError, CompareTimeError
 from nexapod_batch.model.job import Agreement, Comparator, CompareRule
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = ["as_descriptor", "suggested"]
 
 #: What differs by more is no noise, and no rule is told that would let it pass.
 _NOISE = 1e-3
+#: Seconds of processor time in which one is looked for.
+_SECONDS = 30.0
 #: Entries of `ignore` that are guessed.
 _MOST_IGNORED = 8
 #: What a clock, a machine or an account writes is guessed to be ignorable; nothing else is.
@@ -60,10 +63,14 @@ def suggested(
 ) -> CompareRule | None:
     """Return a rule under which two files agree, with some room for noise; None where there is none.
 
-    `left` and `right` open the files, from their starts, as often as they are called. Raises OSError.
+    `left` and `right` open the files, from their starts, as often as they are called. Raises OSError, and
+    CompareTimeError where the files are too large to say.
     """
     try:
-        return _suggested(left, right, name, rule)
+        with within(Budget(_SECONDS, grows=False)):
+            return _suggested(left, right, name, rule)
+    except CompareTimeError:
+        raise
     except CompareError:
         return None
 

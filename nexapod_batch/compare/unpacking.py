@@ -10,6 +10,7 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from nexapod_batch.compare.budget import most_of
 from nexapod_batch.compare.stream import CHUNK, Source
 from nexapod_batch.errors import CompareError, ReaderMissingError
 from nexapod_batch.requirements import install_command
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["inner_name", "is_packed", "missing_reader", "unpacked"]
 
-#: Bytes that may come out of one file: a bomb ends here.
-_MOST = 64 << 30
 #: Bytes of memory for the dictionary of xz; its strongest preset takes 65 MiB.
 _XZ_MEMORY = 96 << 20
 _ZSTD_WINDOW = 64 << 20
@@ -142,7 +141,7 @@ class _Unpacking:
     def __init__(self, source: Source, kind: str, make: Callable[[], _Decoder]) -> None:
         self._source, self._kind, self._make = source, kind, make
         self._decoder = make()
-        self._left = _MOST
+        self._fed_bytes = self._out_bytes = 0
         self._fed = False
 
     def read(self, size: int) -> bytes:
@@ -157,9 +156,9 @@ class _Unpacking:
             except Exception as error:  # noqa: BLE001 - each library has its own
                 self._source.refuse(str(error), f"a whole {self._kind} file")
             if data:
-                self._left -= len(data)
-                if self._left < 0:
-                    self._source.refuse(f"more than {_MOST} bytes in it", f"a {self._kind} file of less")
+                self._out_bytes += len(data)
+                if self._out_bytes > (most := most_of(self._fed_bytes)):
+                    self._source.refuse(f"more than {most} bytes in it", f"a {self._kind} file of less")
                 return data
             if self._decoder.eof and not self._next():
                 return b""
@@ -169,6 +168,7 @@ class _Unpacking:
         if not packed:
             self._source.refuse("the end too early", f"a whole {self._kind} file")
         self._fed = True
+        self._fed_bytes += len(packed)
         return self._decoder.more(packed, size)
 
     def _next(self) -> bool:
@@ -203,7 +203,7 @@ def unpacked(source: Source) -> Source:
             return source
         kind, make = found
     stream = _Unpacking(source, kind, make)
-    inner = Source(cast("BinaryIO", stream), inner_name(source.name), source.rule)
+    inner = Source(cast("BinaryIO", stream), inner_name(source.name), source.rule, packed=True)
     if is_packed(inner.head):
         raise CompareError(f"not a table: {source.name}", got="a packed file in it", wanted="packed once")
     return inner

@@ -45,6 +45,8 @@ def figure_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
     figures = comparison.get("figures")
     if figures is None:
         return
+    if figures.get("through"):
+        yield f"  measured up to {figures['through']}: the files are too large for more"
     count = figures["numbers"]
     yield f"  {count} of {figures['values']} numbers differ" + _words(figures)
     yield from _under_the_rule(figures)

@@ -30,7 +30,8 @@ __all__ = ["read"]
 _EXPONENT = re.compile(rb",[0-9]+[eEdD]")
 _FRACTION = re.compile(rb"[0-9]+[eEdD][+-]?[0-9]+ *")
 _QUOTED = re.compile(rb'"((?:[^"]|"")*+)"')
-_UNIT = re.compile(r"\s*(?:\[[^\]]*\]|\([^)]*\))$")
+#: In what a unit stands behind the name of a column.
+_AROUND_UNIT = {"]": "[", ")": "("}
 #: A cell without an end is no table, and must not fill the memory.
 _LONGEST_CELL = 1 << 20
 #: Bytes of a row.
@@ -212,7 +213,16 @@ class _Table:
 def _is_named(head: str, ignored: frozenset[str]) -> bool:
     """Say whether the head of a column is one of these names, behind which its unit may stand: `time [s]`, `T (K)`."""
     name = head.strip()
-    return name in ignored or _UNIT.sub("", name) in ignored
+    return name in ignored or _without_unit(name) in ignored
+
+
+def _without_unit(name: str) -> str:
+    """Return a name without the last brackets, where it ends with them: those that hold no end of others."""
+    close = name[-1:]
+    if close not in _AROUND_UNIT:
+        return name
+    begin = name.find(_AROUND_UNIT[close], name.rfind(close, 0, -1) + 1)
+    return name if begin < 0 else name[:begin].rstrip()
 
 
 def _without_quotes(cell: Token) -> Token:

@@ -191,7 +191,7 @@ def _table(source: Source, name: str, fields: Mapping[str, str], rows: int, widt
     if decoder.size != width or not width:
         source.refuse(f"rows of {width} bytes", f"{decoder.size}, as TFORM has it")
     yield [part(f"{name}, cell", [rows, len(texts)])]
-    step = max(1, CHUNK // width)
+    step = max(1, CHUNK // max(width, len(texts)))  # some values take no bytes
     for start in range(0, rows, step):
         wanted = min(step, rows - start) * width
         data = source.read(wanted)

@@ -1,4 +1,4 @@
-"""JSON as tokens with sorted keys, in memory of about the size of the text, and only where there are objects.
+"""JSON as tokens with sorted keys, in memory of about the size of an object, which is bounded.
 
 Commas and colons carry nothing and are left out. `NaN`, `Infinity` and `-Infinity`, as Python writes them, are numbers.
 A key that an object has twice is refused: readers disagree on which one counts.
@@ -29,6 +29,8 @@ _TOKEN = re.compile(
 #: Behind a number, the characters that show that it does not go on: `e+5` may follow.
 _BEHIND = 3
 _DEPTH = 1_000
+#: Bytes of a string or a number; bytes and keys that are kept to put the keys of objects in order.
+_LONGEST, _MOST_KEPT, _MOST_KEYS = 1 << 26, 1 << 30, 5_000_000
 _BATCH = 4_096
 _OPEN, _CLOSE = (b"{", b"["), (b"}", b"]")
 
@@ -103,6 +105,8 @@ def _scan(source: Source) -> Iterator[tuple[bytes, int]]:
             return
         if not match and text[at : at + 1] not in (b'"', b"") and len(text) - at > 16:
             source.refuse(repr(text[at : at + 20]), "JSON", line=line)
+        if len(text) - at > _LONGEST:
+            source.refuse(f"a value of more than {_LONGEST} bytes", "JSON", line=line)
         # A long string is looked at again with each chunk: doubled chunks keep that linear.
         step = CHUNK if at else max(step, len(text))
 
@@ -136,6 +140,7 @@ class _Builder:
         self._source, self._many = source, many
         self._stack: list[_Object | None] = []  # None for an array
         self._objects: list[_Object] = []
+        self._kept = self._keys = 0  # bytes of the outermost object, and keys of those that are open
         self._want = "a value"
         self._seen = False
         self._ignored = json_paths(source.rule.ignore)
@@ -154,6 +159,10 @@ class _Builder:
     def take(self, token: bytes, line: int) -> None:
         """Take the next token."""
         want = self._want
+        self._kept = self._kept + len(token) if self._objects else 0
+        if self._kept > _MOST_KEPT or self._keys > _MOST_KEYS:
+            wanted = f"at most {_MOST_KEPT} bytes and {_MOST_KEYS} keys, or JSON Lines"
+            self._source.refuse("an object that is too large", wanted, line=line)
         if want == "a comma or the end":
             self._after_value(token, line)
         elif want == "a colon":
@@ -213,6 +222,7 @@ class _Builder:
         if key in top.members:
             self._source.refuse(f"key {key[:40].decode()} twice", "each key once", line=line)
         top.key = key
+        self._keys += 1
         self._want = "a colon"
 
     def _after_value(self, token: bytes, line: int) -> None:
@@ -239,6 +249,7 @@ class _Builder:
         top = self._stack.pop()
         if top is not None:
             self._objects.pop()
+            self._keys -= len(top.members)
             members = (piece for key in sorted(top.members) if top.members[key] for piece in (key, top.members[key]))
             token = b"\n".join((b"{", *members, b"}"))
         self._put(token)

@@ -30,6 +30,7 @@ _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 _DIMENSION, _VARIABLE, _ATTRIBUTE = 10, 11, 12
 _MOST = 100_000  # entries of one list
 _MOST_TEXT = 1 << 24  # bytes of a name or an attribute
+_MOST_HEADER = 1 << 26
 _MOST_BYTES = 1 << 46
 
 
@@ -63,6 +64,8 @@ class _Head:
 
     def _bytes(self, size: int) -> bytes:
         data = self._file.read(size) if size <= _MOST_TEXT else b""
+        if self._file.tell() > _MOST_HEADER:
+            self._source.refuse(f"a header of more than {_MOST_HEADER} bytes", "a shorter one")
         if len(data) != size:
             self._source.refuse("the end in the header", "a whole NetCDF file")
         return data

@@ -70,7 +70,7 @@ def array_of(source: Source) -> tuple[Head, Iterator[Batch]]:
 
 
 def _elements(source: Source, record: Record, count: int) -> Iterator[Batch]:
-    step = max(1, CHUNK // max(record.width, 1))
+    step = max(1, CHUNK // max(record.width, record.each, 1))  # some values take no bytes
     for start in range(0, count, step):
         wanted = min(step, count - start)
         data = source.read(wanted * record.width)
@@ -99,19 +99,22 @@ def _transposed(source: Source, record: Record, shape: tuple[int, ...]) -> Itera
 
 
 def _rows(source: Source, record: Record, shape: tuple[int, ...], memory: mmap.mmap) -> Iterator[Batch]:
-    """Yield batches of whole rows: elements of which only the last index differs."""
+    """Yield batches of rows: elements of which only the last index differs."""
     width, last = record.width, shape[-1]
+    most = max(1, CHUNK // max(width, record.each))
     strides = [math.prod(shape[:axis]) * width for axis in range(len(shape))]
     gathered: list[bytes] = []
     size = 0
     for index in _indexes(shape[:-1]):
         start = sum(at * stride for at, stride in zip(index, strides, strict=False))
-        stop, step = start + last * strides[-1], strides[-1]
-        gathered += [memory[at : at + width] for at in range(start, stop, step)]
-        size += last
-        if size * width >= CHUNK:
-            yield record.decode(source, b"".join(gathered), size)
-            gathered, size = [], 0
+        for first in range(0, last, most):
+            count, begin = min(most, last - first), start + first * strides[-1]
+            stop = begin + count * strides[-1]
+            gathered += [memory[at : at + width] for at in range(begin, stop, strides[-1])]
+            size += count
+            if size >= most:
+                yield record.decode(source, b"".join(gathered), size)
+                gathered, size = [], 0
     if size:
         yield record.decode(source, b"".join(gathered), size)
 

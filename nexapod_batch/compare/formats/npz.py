@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from nexapod_batch.compare.budget import most_of, size_of
 from nexapod_batch.compare.formats import npy
 from nexapod_batch.compare.formats.named import Parts, is_ignored
 from nexapod_batch.compare.ignoring import names
@@ -21,7 +22,6 @@ __all__ = ["MAGIC", "read"]
 
 MAGIC = b"PK\x03\x04"
 _MOST_MEMBERS = 10_000
-_MOST_BYTES = 64 << 30  # of all of them, unpacked: members may lie over each other
 
 
 def read(source: Source, suffix: str) -> tuple[Parts, Iterator[Batch]]:  # noqa: ARG001
@@ -34,7 +34,7 @@ def _batches(source: Source) -> Iterator[Batch]:
     with source.file() as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                for member in _members(source, archive):
+                for member in _members(source, archive, most_of(size_of(file))):
                     name = member.filename.removesuffix(".npy")
                     if not is_ignored(ignored, name):
                         yield from _array(source, archive, member, name)
@@ -46,12 +46,13 @@ def _batches(source: Source) -> Iterator[Batch]:
             source.refuse(str(error), "a whole .npz file")
 
 
-def _members(source: Source, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _members(source: Source, archive: zipfile.ZipFile, most: int) -> list[zipfile.ZipInfo]:
+    """Return the arrays, which are `most` bytes together at most, unpacked: members may lie over each other."""
     members = sorted(archive.infolist(), key=lambda member: member.filename)
     if len(members) > _MOST_MEMBERS:
         source.refuse(f"{len(members)} members", f"at most {_MOST_MEMBERS}")
-    if sum(member.file_size for member in members) > _MOST_BYTES:
-        source.refuse("arrays of more bytes than such a file may hold", f"at most {_MOST_BYTES}")
+    if sum(member.file_size for member in members) > most:
+        source.refuse("arrays of more bytes than such a file may hold", f"at most {most}")
     if len({member.filename for member in members}) < len(members):
         source.refuse("a name twice", "each array once")
     for member in members:
@@ -62,7 +63,7 @@ def _members(source: Source, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 def _array(source: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Iterator[Batch]:
     with archive.open(member) as stream:
-        inner = Source(cast("BinaryIO", stream), f"{source.name}: {name}", source.rule)
+        inner = Source(cast("BinaryIO", stream), f"{source.name}: {name}", source.rule, packed=True)
         head, batches = npy.array_of(inner)
         yield [head.begun(name)]
         yield from batches

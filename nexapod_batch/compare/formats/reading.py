@@ -101,7 +101,8 @@ class Reading:
             source.read(len(codecs.BOM_UTF8))  # it says how characters are written, and is none
         if source.rule.ignore:
             source.leave_out(patterns(source.rule.ignore, bare=chosen.name in LINES_BY_PATTERN))
-        self._place, self.blocks = chosen.read(source, suffix)
+        self._place, blocks = chosen.read(source, suffix)
+        self.blocks = _in_time(source, blocks)
 
     @property
     def batches(self) -> Iterator[Batch]:
@@ -119,6 +120,13 @@ class Reading:
     def where(self) -> str:
         """Return the name of the place of the next token, as `line 3, word 2`."""
         return str(self._place)
+
+
+def _in_time(source: Source, blocks: Iterator[Batch | Block]) -> Iterator[Batch | Block]:
+    """Yield everything; CompareTimeError where the budget is spent, however little a file needs to be read for it."""
+    for block in blocks:
+        source.budget.check(source.name)
+        yield block
 
 
 def as_plain_text(source: Source) -> bool:

@@ -42,7 +42,8 @@ def _dialect(cut: bytes, *, columns: bool = True) -> _Dialect:
     in_word = rb"[^\s" + re.escape(cut) + rb"]"
     fraction = rb"(?<=[0-9]),[0-9]+[eEdD][+-]?[0-9]+(?!" + in_word + rb")"
     token = in_word + rb"+|" + fraction + rb"|\r(?!\n)|[\n\t\v\f]|[" + re.escape(cut) + rb"]"
-    placed = re.compile(rb"[ ]{2,}(" + in_word + rb"+)|" + token) if columns else None
+    # A gap without a word behind it is passed as a whole: looking again at each blank of it would take its square.
+    placed = re.compile(rb"[ ]{2,}+(" + in_word + rb"+)?|" + token) if columns else None
     return _Dialect(layout=Layout(b"\t\v\f" + cut, columns), token=re.compile(token), placed=placed)
 
 
@@ -154,8 +155,8 @@ def _placed(placed: re.Pattern[bytes], line: bytes, column: int) -> Iterator[Tok
     """Yield the tokens of one line, each word behind a gap with the column where it ends."""
     for match in placed.finditer(line):
         word = match[1]
-        if word is None:
-            yield match[0]
-        else:
+        if word is not None:
             yield word
             yield b":%d" % (column + match.end())
+        elif not match[0].startswith(_GAP):
+            yield match[0]

@@ -77,11 +77,11 @@ class Digesting:
 
     def __init__(self, stream: BinaryIO) -> None:
         """Begin at the start of a stream."""
-        self._stream, self._digest = stream, hashlib.sha256()
+        self.source, self._digest = stream, hashlib.sha256()
 
     def read(self, size: int) -> bytes:
         """Return the next bytes."""
-        data = self._stream.read(size)
+        data = self.source.read(size)
         self._digest.update(data)
         return data
 
@@ -192,7 +192,8 @@ class Measuring:
                 self._is_signed(number, name, stream)
         if fault is not None:
             self._who_is_no_table(name, rule, left, right)
-            raise fault
+            why = f"its outputs cannot be compared with others: {fault.what}: got {fault.got}"
+            raise _CannotCompareError(max(left, right), why) from fault
         return difference is None
 
     def _is_signed(self, number: int, name: str, stream: Digesting) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from nexapod_batch.compare.budget import Budget, within
 from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for
 from nexapod_batch.errors import ConfigError, SchedulerError, UnsafeOutputError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["differences_of", "different_files", "put_differences"]
 
 _SIDES = ("left", "right")
+#: Seconds of processor time for what differs in a task, in a pass or while somebody waits.
+_SECONDS = 60.0
 
 
 def differences_of(c: Coordinator, job_id: int, task: int) -> list[dict[str, Any]]:
@@ -34,8 +37,10 @@ def differences_of(c: Coordinator, job_id: int, task: int) -> list[dict[str, Any
     """
     known = c.store.tasks.difference(job_id, task)
     if known is None:
-        undecided = c.store.tasks.get(job_id, task).state == TaskState.INCONCLUSIVE
-        return _disagreement(c, job_id, task) if undecided else []
+        if c.store.tasks.get(job_id, task).state != TaskState.INCONCLUSIVE:
+            return []
+        with within(Budget(_SECONDS, grows=False)):
+            return _disagreement(c, job_id, task)
     if not known.startswith("["):
         return [{"text": known.split("\n")}]
     documents: list[dict[str, Any]] = orjson.loads(known)
@@ -49,10 +54,11 @@ def put_differences(
     said = winner.statement.replica
     losers = [replica for replica in replicas if replica.validation == "invalid"]
     documents = []
-    for replica in losers:
-        document = _document(nodes, replica, str(said), accepted=True)
-        hosts = [r.host for r in replicas if r.number in {replica.number, said.number}]
-        documents.append(_filled(document, c, nodes, lambda: winner, replica, hosts))
+    with within(Budget(_SECONDS, grows=False)):
+        for replica in losers:
+            document = _document(nodes, replica, str(said), accepted=True)
+            hosts = [r.host for r in replicas if r.number in {replica.number, said.number}]
+            documents.append(_filled(document, c, nodes, lambda: winner, replica, hosts))
     with c.store.atomic():
         c.store.tasks.put_difference(said.job, said.task, orjson.dumps(documents).decode())
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from nexapod_batch.compare.budget import most_of
 from nexapod_batch.compare.formats.named import part, text
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ __all__ = ["Budget", "Chunked", "blocks", "fields_of", "numbers", "parts_of", "t
 
 #: Bytes that are read at once, where chunks do not make them more, and bytes of the largest chunk.
 _BLOCK, _LARGEST = 4 << 20, 256 << 20
-#: Bytes that may come out of a file, however small it is, and times its own size where that is more.
-_MOST, _TIMES = 64 << 30, 1_000
-
 #: kind and bytes of a dtype -> code of `array`
 _CODES = {
     "b1": "B", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
@@ -83,7 +81,7 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         """Take the bytes of the file."""
-        self._left = max(_MOST, _TIMES * size)
+        self._left = most_of(size)
 
     def take(self, name: str, shape: Sequence[int], itemsize: int) -> None:
         """Count an array.

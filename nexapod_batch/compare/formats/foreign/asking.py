@@ -1,7 +1,7 @@
-"""What is asked of the program that reads files: triples in MessagePack, each behind its length in four bytes.
+"""What is asked of the program that reads files: lists in MessagePack, each behind its length in four bytes.
 
-(number, how, ignored) has a file read, which comes beside the length with the pipe that its tokens go to. (number, "",
-()) ends that; nothing is answered.
+(number, how, ignored, seconds) has a file read, which comes beside the length with the pipe that its tokens go to.
+(number, "", (), 0) ends that; nothing is answered.
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ class Asked(NamedTuple):
     number: int  # of the reading
     how: str  # the function that reads; empty where reading is to end
     ignored: tuple[str, ...]
+    seconds: int  # of processor time that it may take
     descriptors: list[int]  # of the file and of the pipe
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[int, str, tuple[str, ...]]).decode
+_decode = msgspec.msgpack.Decoder(tuple[int, str, tuple[str, ...], int]).decode
 
 
 def ask(
-    channel: socket.socket, number: int, how: str = "", ignored: Sequence[str] = (), descriptors: Sequence[int] = ()
-) -> None:
-    """Send one triple.
+    channel: socket.socket, number: int, how: str = "", ignored: Sequence[str] = (), seconds: int = 0,
+    descriptors: Sequence[int] = (),
+) -> None:  # fmt: skip
+    """Send one list.
 
     Raises:
         OSError: The program is gone.
 
     """
-    data = _encode((number, how, ignored))
+    data = _encode((number, how, ignored, seconds))
     socket.send_fds(channel, [len(data).to_bytes(_LENGTH, "big")], descriptors)
     channel.sendall(data)
 

@@ -1,7 +1,7 @@
 """What the program sends: pairs in MessagePack, (kind, content), each behind its length in four bytes.
 
-`tokens` has a list of them; a code of `array` has the number of bytes that follow, numbers as they lie in memory;
-`refused`, `missing` and `end` are the last.
+`begun` is the first, and has the number of the process; `tokens` has a list of them; a code of `array` has the number
+of bytes that follow, numbers as they lie in memory; `refused`, `missing` and `end` are the last.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ NUMBERS = frozenset("bBhHiIqQfd")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def send(stream: BinaryIO, kind: str, content: object) -> None:
-    """Write a frame."""
+def send(stream: BinaryIO, kind: str, content: object) -> int:
+    """Write a frame; return its length."""
     data = _encode((kind, content))
     stream.write(len(data).to_bytes(4, "big") + data)
+    return len(data)
 
 
-def send_batch(stream: BinaryIO, batch: Sent) -> None:
-    """Write tokens; numbers of an array, or of a view of one, are copied nowhere."""
+def send_batch(stream: BinaryIO, batch: Sent) -> int:
+    """Write tokens; numbers of an array, or of a view of one, are copied nowhere. Return how many bytes they are."""
     if isinstance(batch, list):
-        send(stream, "tokens", batch)
-        return
+        return send(stream, "tokens", batch)
     view = memoryview(batch)
     kind, content = batch.typecode if isinstance(batch, array) else view.format, view.cast("B")
     for begin in range(0, len(content), _TOGETHER):
         piece = content[begin : begin + _TOGETHER]
         send(stream, kind, len(piece))
         stream.write(piece)
+    return len(content)

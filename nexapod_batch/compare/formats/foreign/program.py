@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
+from nexapod_batch.compare.budget import earned_by, most_of
 from nexapod_batch.compare.formats.foreign.asking import received
 from nexapod_batch.compare.formats.foreign.frames import send, send_batch
 from nexapod_batch.compare.ignoring import names
@@ -26,8 +27,8 @@ __all__ = ["FILE", "main"]
 
 #: Where the file lies, for libraries that want a path.
 FILE = "/proc/self/fd/0"
-#: Bytes of address space, most of which a library only reserves; seconds of processor time.
-_SPACE, _SECONDS = 6 << 30, 4 * 3600
+#: Bytes of address space, most of which a library only reserves.
+_SPACE = 6 << 30
 _STDIN, _STDOUT = 0, 1
 
 
@@ -71,16 +72,44 @@ def _read(kind: str, asked: Asked) -> NoReturn:
         for given, wanted in zip(asked.descriptors, (_STDIN, _STDOUT), strict=True):
             os.dup2(given, wanted)
             os.close(given)
-        _send_all(kind, asked.how, names(asked.ignored))
+        _send_all(kind, asked.how, names(asked.ignored), _Limits(asked.seconds))
     finally:
         os._exit(0)
 
 
-def _send_all(kind: str, how: str, ignored: frozenset[str]) -> None:
+class _Limits:
+    """What reading one file may take of this machine; the kernel ends what takes more."""
+
+    def __init__(self, seconds: int) -> None:
+        """Begin before the file is opened."""
+        for limit, value in ((resource.RLIMIT_AS, _SPACE), (resource.RLIMIT_CORE, 0)):
+            resource.setrlimit(limit, (value, value))
+        self._seconds, self._most, self._out = seconds, most_of(os.fstat(_STDIN).st_size), 0
+        self._allowed = 0
+        self.came_out(0)
+
+    def came_out(self, size: int) -> None:
+        """Count bytes that are sent, for which there is more time.
+
+        Raises:
+            ValueError: More comes out of the file than may.
+
+        """
+        self._out += size
+        if self._out > self._most:
+            raise ValueError(f"more than {self._most} bytes in it")
+        allowed = self._seconds + int(earned_by(self._out))
+        if allowed != self._allowed:
+            _, most = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (allowed if most < 0 else min(allowed, most), most))
+            self._allowed = allowed
+
+
+def _send_all(kind: str, how: str, ignored: frozenset[str], limits: _Limits) -> None:
     """Send everything, or why it cannot be read."""
-    for limit, value in ((resource.RLIMIT_AS, _SPACE), (resource.RLIMIT_CPU, _SECONDS), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (value, value))
     out = sys.stdout.buffer
+    send(out, "begun", os.getpid())
+    out.flush()  # also of a library that never returns it can be said what it took
     try:
         module = import_module(_module(kind))
     except ImportError as error:
@@ -90,7 +119,7 @@ def _send_all(kind: str, how: str, ignored: frozenset[str]) -> None:
     try:
         read = getattr(module, how, module.batches)  # rows, where they may stand in any order and are columns otherwise
         for batch in read(FILE, ignored):
-            send_batch(out, batch)
+            limits.came_out(send_batch(out, batch))
     except BrokenPipeError:
         return  # whoever compares has seen enough
     except Exception as error:  # noqa: BLE001 - each library has its own

@@ -48,11 +48,13 @@ class _Program:
         finally:
             theirs.close()
 
-    def begin(self, number: int, how: str, ignored: Sequence[str], descriptors: Sequence[int]) -> None:
+    def begin(
+        self, number: int, how: str, ignored: Sequence[str], seconds: int, descriptors: Sequence[int]
+    ) -> None:
         """Have a file read; where the program is gone, nobody holds the other end of its pipe."""
         self.readings.add(number)
         with suppress(OSError):
-            ask(self._channel, number, how, ignored, descriptors)
+            ask(self._channel, number, how, ignored, seconds, descriptors)
 
     def end(self, number: int) -> None:
         """End a reading, and with the last one everything."""
@@ -85,8 +87,11 @@ _lock = Lock()
 
 
 @contextmanager
-def read_by(kind: str, how: str, ignored: Sequence[str], file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Give the pipe into which the tokens of a file come; behind it nobody reads that file any more."""
+def read_by(kind: str, how: str, ignored: Sequence[str], file: IO[bytes], seconds: int) -> Iterator[IO[bytes]]:
+    """Give the pipe into which the tokens of a file come; behind it nobody reads that file any more.
+
+    `seconds` are those of processor time that reading may take, but for what is allowed for what comes out of it.
+    """
     mine, theirs = os.pipe()
     with open(mine, "rb") as stream:
         key = _Kind(os.getpid(), kind)
@@ -94,7 +99,7 @@ def read_by(kind: str, how: str, ignored: Sequence[str], file: IO[bytes]) -> Ite
             with _lock:
                 program = _programs.get(key) or _Program(kind)
                 _programs[key] = program
-                program.begin(mine, how, ignored, (file.fileno(), theirs))
+                program.begin(mine, how, ignored, seconds, (file.fileno(), theirs))
         finally:
             os.close(theirs)
         try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
+import os
 from array import array
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -24,6 +27,9 @@ __all__ = ["read_as"]
 
 #: Bytes that wait in the pipe: fewer mean more turns of the two processes.
 _PIPE = 1 << 20
+#: Seconds of processor time where nobody says how many.
+_MOST_S = 4 * 3600
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def read_as(
@@ -39,56 +45,85 @@ def read_as(
 
 def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch]:
     how = "rows" if source.rule.unordered else "batches"
-    with source.file() as file, read_by(kind, how, sorted(source.rule.ignore), file) as stream:
+    seconds = math.ceil(min(_MOST_S, max(1.0, source.budget.left())))
+    with source.file() as file, read_by(kind, how, sorted(source.rule.ignore), file, seconds) as stream:
         with contextlib.suppress(OSError):  # a user may have too many large pipes
             fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE)
-        yield from _received(source, stream, wanted)
+        received = _Received(source, stream, wanted, seconds)
+        try:
+            yield from received.batches()
+        finally:
+            source.budget.charge(received.spent())
 
 
-def _received(source: Source, stream: IO[bytes], wanted: str) -> Iterator[Batch]:
-    """Yield what the program sends; CompareError for what it cannot read, or where it breaks off."""
-    while True:
-        size = int.from_bytes(_exactly(source, stream, 4, wanted), "big")
-        if size > MOST:
-            source.refuse("a library that was taken over", wanted)
-        kind, content = _FRAME.decode(_exactly(source, stream, size, wanted))
-        if kind == "end":
-            return
-        if kind == "missing":
-            raise missing_reader(source.name, *[str(name) for name in content if isinstance(name, str)])
-        if kind == "refused":
-            source.refuse(str(content)[:300], wanted)
-        if kind in NUMBERS and isinstance(content, int):
-            yield _numbers(source, stream, kind, content, wanted)
-        elif kind == "tokens" and isinstance(content, list):
-            yield [token for token in content if isinstance(token, bytes | int | float)]
+class _Received:
+    """What the program sends of one file."""
 
+    def __init__(self, source: Source, stream: IO[bytes], wanted: str, seconds: int) -> None:
+        """Take the pipe, and the seconds that the process has that reads."""
+        self._source, self._stream, self._wanted, self._seconds = source, stream, wanted, seconds
+        self._process = 0
 
-def _numbers(source: Source, stream: IO[bytes], kind: str, size: int, wanted: str) -> array[Any]:
-    """Return numbers that follow a frame, read to where they stay."""
-    numbers: array[Any] = array(kind)
-    if not 0 <= size <= MOST or size % numbers.itemsize:
-        source.refuse("a library that was taken over", wanted)
-    numbers = array(kind, bytes(numbers.itemsize)) * (size // numbers.itemsize)
-    view = memoryview(numbers).cast("B") if size else memoryview(bytearray())
-    at = 0
-    while at < size:
-        count = stream.readinto(view[at:])  # type: ignore[attr-defined] # it is buffered
-        if not count:
-            _broken(source, wanted)
-        at += count
-    return numbers
+    def batches(self) -> Iterator[Batch]:
+        """Yield everything; CompareError for what cannot be read, or where it breaks off."""
+        while True:
+            size = int.from_bytes(self._exactly(4), "big")
+            if size > MOST:
+                self._taken_over()
+            kind, content = _FRAME.decode(self._exactly(size))
+            if kind == "end":
+                return
+            if kind == "missing":
+                raise missing_reader(self._source.name, *[str(name) for name in content if isinstance(name, str)])
+            if kind == "refused":
+                self._source.refuse(str(content)[:300], self._wanted)
+            if kind == "begun" and isinstance(content, int):
+                self._process = content
+            elif kind in NUMBERS and isinstance(content, int):
+                self._source.budget.came_out(content)
+                yield self._numbers(kind, content)
+            elif kind == "tokens" and isinstance(content, list):
+                self._source.budget.came_out(size)
+                yield [token for token in content if isinstance(token, bytes | int | float)]
 
+    def spent(self) -> float:
+        """Return the seconds of processor time that the process took that reads, also when it has ended."""
+        try:
+            stat = Path(f"/proc/{self._process}/stat").read_bytes()
+        except OSError:
+            return 0.0
+        fields = stat.rpartition(b") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
 
-def _broken(source: Source, wanted: str) -> NoReturn:
-    source.refuse("what its library broke off at, or took more memory or time for than it may", wanted)
+    def _numbers(self, kind: str, size: int) -> array[Any]:
+        """Return numbers that follow a frame, read to where they stay."""
+        numbers: array[Any] = array(kind)
+        if not 0 <= size <= MOST or size % numbers.itemsize:
+            self._taken_over()
+        numbers = array(kind, bytes(numbers.itemsize)) * (size // numbers.itemsize)
+        view = memoryview(numbers).cast("B") if size else memoryview(bytearray())
+        at = 0
+        while at < size:
+            count = self._stream.readinto(view[at:])  # type: ignore[attr-defined] # it is buffered
+            if not count:
+                self._broken()
+            at += count
+        return numbers
+
+    def _taken_over(self) -> NoReturn:
+        self._source.refuse("a library that was taken over", self._wanted)
+
+    def _broken(self) -> NoReturn:
+        """Raise for a process that ended too early: by its time, or by what its library makes of the file."""
+        if self.spent() >= self._seconds:
+            self._source.budget.exceeded(self._source.name)
+        self._source.refuse("what its library broke off at, or took more memory for than it may", self._wanted)
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) != size:
+            self._broken()
+        return data
 
 
 _FRAME = msgspec.msgpack.Decoder(tuple[str, Any])
-
-
-def _exactly(source: Source, stream: IO[bytes], size: int, wanted: str) -> bytes:
-    data = stream.read(size)
-    if len(data) != size:
-        _broken(source, wanted)
-    return data
