@@ -20,11 +20,13 @@ from nexapod_batch.coordinator.evidence.closeness import Measuring, tolerant
 from nexapod_batch.coordinator.evidence.judged_again import (
     folder_of,
     output_documents,
+    unread_alone,
     votes_again,
     with_outputs,
+    with_unread,
     written_again,
 )
-from nexapod_batch.coordinator.evidence.kept_outputs import KeptOutputs, kept_outputs
+from nexapod_batch.coordinator.evidence.kept_outputs import Answer, KeptOutputs, kept_outputs
 from nexapod_batch.coordinator.evidence.signed_verdicts import Reached, Signing, other_policy_sha256, policy_sha256
 from nexapod_batch.coordinator.steps.judging import decision_record
 from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote
@@ -61,6 +63,7 @@ class _Case(NamedTuple):
     kept: KeptOutputs
     gone: Mapping[int, str]  # why the outputs of a replica cannot be judged, by its number
     answers: Mapping[int, bytes]
+    unread: Mapping[int, str]  # why outputs of those that have failed by them cannot be compared
 
     @property
     def name(self) -> str:
@@ -124,17 +127,18 @@ def _case(c: Coordinator, job_id: int, task: TaskRow, outputs: Sequence[Output])
         raise NotFoundError(f"no replica of task {name} has an answer that could be judged", hint=hint)
     other = with_outputs(job, outputs)
     kept = kept_outputs(c, task, reported, nodes)
-    answers: dict[int, bytes] = {}
+    found: dict[int, Answer] = {}
     gone: dict[int, str] = {}
     for row in reported:
         try:
-            answers[row.number] = kept.answer(row.number, other)
+            found[row.number] = kept.answer(row.number, other)
         except UnsafeOutputError as error:
             gone[row.number] = error.what
-    votes = votes_again(every_vote(c, Places(job, nodes), task.numeric_class, rows), answers)
+    answers, unread = {number: answer.vote for number, answer in found.items()}, unread_alone(found)
+    votes = votes_again(every_vote(c, Places(job, nodes), task.numeric_class, rows), answers, unread)
     # What is gone could have been any answer: it counts as one that is still out.
     every = [replace(vote, execution=Execution.RUNNING) if vote.number in gone else vote for vote in votes]
-    return _Case(task, other, rows, every, kept, gone, answers)
+    return _Case(task, other, rows, every, kept, gone, answers, unread)
 
 
 def _decided(c: Coordinator, case: _Case) -> _Decided:
@@ -149,7 +153,7 @@ def _decided(c: Coordinator, case: _Case) -> _Decided:
     if decision.state is None:
         raise _too_little(case, decision)
     basis = basis_of([row.number for row in case.rows], votes)
-    return _Decided(decision, votes, basis, decision_record(votes, measuring, decision))
+    return _Decided(decision, votes, basis, with_unread(decision_record(votes, measuring, decision), case.unread))
 
 
 def _ask(case: _Case, votes: Sequence[Vote], **how: Any) -> Decision:  # noqa: ANN401 - how outputs are compared

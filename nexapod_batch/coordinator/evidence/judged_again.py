@@ -7,10 +7,12 @@ worked out from its statement, so it stands in the verdict; `decided` needs noth
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from nexapod_batch.coordinator.evidence.closeness import without_unusable
 from nexapod_batch.coordinator.evidence.export_format import judged_folder
 from nexapod_batch.coordinator.evidence.recompute import decision_then
 from nexapod_batch.coordinator.evidence.signed_verdicts import stored_again
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.evidence.kept_outputs import Answer
     from nexapod_batch.model.job import Job, Output
     from nexapod_batch.quorum import Decision, Vote
     from nexapod_batch.trust.verdict import JudgedAgain, SignedVerdict
 
 __all__ = [
-    "AgainRecord", "decided", "folder_of", "output_documents", "votes_again", "with_documents", "with_outputs",
-    "written_again",
+    "AgainRecord", "decided", "folder_of", "output_documents", "unread_alone", "votes_again", "with_documents",
+    "with_outputs", "with_unread", "written_again",
 ]  # fmt: skip
 
 
@@ -56,11 +59,29 @@ def with_documents(job: Job, outputs: Sequence[Mapping[str, Any]]) -> Job:
     return from_document({**to_document(job), "outputs": list(outputs)})
 
 
-def votes_again(every: Sequence[Vote], answers: Mapping[int, bytes]) -> list[Vote]:
-    """Return the votes with what they come to under other rules."""
-    return [
+def votes_again(
+    every: Sequence[Vote], answers: Mapping[int, bytes], unread: Mapping[int, str] | None = None
+) -> list[Vote]:
+    """Return the votes with what they come to under other rules; `unread` are those that have failed by them."""
+    votes = [
         replace(vote, answer=answers[vote.number], failure="") if vote.number in answers else vote for vote in every
     ]
+    return [without_unusable(vote, {}, unread or {}) for vote in votes]
+
+
+def unread_alone(answers: Mapping[int, Answer]) -> dict[int, str]:
+    """Return why outputs cannot be compared, of the replicas that no other one has the same bytes as."""
+    shared = Counter(answer.vote for answer in answers.values())
+    return {number: one.unread for number, one in sorted(answers.items()) if one.unread and shared[one.vote] == 1}
+
+
+def with_unread(record: Mapping[str, object], unread: Mapping[int, str]) -> dict[str, Any]:
+    """Return the record of a decision with why outputs cannot be compared, as it is kept with a verdict."""
+    if not unread:
+        return dict(record)
+    within_tolerances = record.get("unread", {})
+    assert isinstance(within_tolerances, dict)  # noqa: S101 - as `Measuring.record` makes it
+    return {**record, "unread": {**within_tolerances, **{str(number): why for number, why in unread.items()}}}
 
 
 def decided(job: Job, every: Sequence[Vote], verdict: SignedVerdict, again: JudgedAgain, extra: int) -> Decision:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
+from nexapod_batch.compare.unread import Voted, voted
 from nexapod_batch.coordinator.evidence.closeness import Digesting
 from nexapod_batch.coordinator.evidence.published_results import listed
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
-from nexapod_batch.errors import CompareError, UnsafeOutputError
+from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Agreement
 from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, unread_digest, vote_of
@@ -31,7 +33,14 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.tasks import TaskRow
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["KeptOutputs", "answer_of_folder", "kept_outputs"]
+__all__ = ["Answer", "KeptOutputs", "answer_of_folder", "kept_outputs"]
+
+
+class Answer(NamedTuple):
+    """What a replica comes to by the rules of a job."""
+
+    vote: bytes
+    unread: str  # why one of its outputs cannot be compared
 
 
 class _Published(NamedTuple):
@@ -73,7 +82,7 @@ class KeptOutputs:
         self._signed: dict[int, Mapping[str, str]] = {}  # digests by name, of each replica whose outputs are known
         self._why: dict[int, str] = {}  # why the files of a replica are not here themselves
         self._places: dict[tuple[str, str], list[OpenFiles]] = defaultdict(list)
-        self._normal: dict[tuple[str, str], str] = {}
+        self._normal: dict[tuple[str, str], Voted] = {}
         self._normalized_by_node: dict[int, Mapping[str, str | None]] = {}
 
     def add(self, number: int, signed: Mapping[str, str] | None, place: OpenFiles | None, why: str) -> None:
@@ -118,7 +127,7 @@ class KeptOutputs:
             made.append(path)
         return made
 
-    def answer(self, number: int, job: Job) -> bytes:
+    def answer(self, number: int, job: Job) -> Answer:
         """Return what a replica votes for by the rules of a job, as a node would have signed it.
 
         Raises:
@@ -129,32 +138,35 @@ class KeptOutputs:
         signed = self._signed.get(number)
         if signed is None:
             raise UnsafeOutputError(self._why.get(number, "what it wrote is not known"))
-        entries = [(name, self._digest(number, name, rule_for(job, self._task, name))) for name in signed]
-        return bytes.fromhex(vote_of(entries))
+        found = {name: self._voted(number, name, rule_for(job, self._task, name)) for name in signed}
+        vote = vote_of([(name, one.normalized or signed[name]) for name, one in found.items()])
+        return Answer(bytes.fromhex(vote), next((one.unread for one in found.values() if one.unread), ""))
 
-    def _digest(self, number: int, name: str, rule: CompareRule) -> str:
+    def _voted(self, number: int, name: str, rule: CompareRule) -> Voted:
         signed = self._signed[number][name]
         if rule.normalize:  # it ran on the node: what it came to stands in the statement alone
             return self._as_signed(number, name)
         match rule.agreement:
             case Agreement.BYTES:
-                return signed
+                return Voted(signed)
             case Agreement.NOTHING:
-                return NO_VOTE
+                return Voted(NO_VOTE)
             case Agreement.TOLERANCE:
                 self._must_be_kept(number, name)
-                return NO_DIGEST
+                return Voted(NO_DIGEST)
             case Agreement.NORMAL_FORM:
                 key = (name, signed)
                 if key not in self._normal:
                     self._normal[key] = self._normalized(number, name, rule)
                 return self._normal[key]
 
-    def _as_signed(self, number: int, name: str) -> str:
+    def _as_signed(self, number: int, name: str) -> Voted:
         normalized = self._normalized_by_node.get(number, {}).get(name)
         if normalized is None:
             raise UnsafeOutputError(f"what {name} was normalised to is in no statement, as its outputs are so many")
-        return normalized
+        if normalized == unread_digest(self._signed[number][name]):
+            return Voted(normalized, f"output {name!r} cannot be compared: its node could not read what was printed")
+        return Voted(normalized)
 
     def _must_be_kept(self, number: int, name: str) -> None:
         """Look whether a file is there, unless every replica signed the same bytes, which agree unread."""
@@ -165,8 +177,8 @@ class KeptOutputs:
         except UnsafeOutputError as error:
             raise self._not_kept(number, name) from error
 
-    def _normalized(self, number: int, name: str, rule: CompareRule) -> str:
-        """Return the digest of the normal form; of what cannot be read in its format, one that is of its bytes."""
+    def _normalized(self, number: int, name: str, rule: CompareRule) -> Voted:
+        """Return what a file votes by, wherever it is kept as it was signed."""
         from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415
 
         signed = self._signed[number][name]
@@ -174,12 +186,9 @@ class KeptOutputs:
             try:
                 with place.open(name) as stream:
                     read = Digesting(stream)
-                    try:
-                        normal = normalized_digest(cast("BinaryIO", read), name, rule)
-                    except CompareError:
-                        normal = unread_digest(signed)
-                    if normal is not None and read.hexdigest() == signed:
-                        return normal
+                    found = voted(partial(normalized_digest, cast("BinaryIO", read), name, rule), name, signed)
+                    if found.normalized is not None and read.hexdigest() == signed:
+                        return found
             except UnsafeOutputError:
                 continue
         raise self._not_kept(number, name)
@@ -230,4 +239,4 @@ def answer_of_folder(
     kept = KeptOutputs(task)
     kept.add(0, files, _Published(folder, files), "")
     kept.add_normalized(0, statement)
-    return kept.answer(0, job)
+    return kept.answer(0, job).vote

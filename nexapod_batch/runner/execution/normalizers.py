@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec.structs import replace
 
-from nexapod_batch.errors import CompareError, PluginError
+from nexapod_batch.errors import PluginError
 from nexapod_batch.files import careful
 from nexapod_batch.model.placeholders import expand
 from nexapod_batch.runner.execution.folders.work_dirs import remove_tree
@@ -73,6 +73,7 @@ class Normalizers:
 
         Raises:
             NormalizeError: The command cannot be started, fails, or is over a limit; also OSError.
+            CompareError: Its comparator cannot read what was printed.
 
         """
         os.mkdir(self._scratch, 0o700)
@@ -198,14 +199,11 @@ def _judge(what: str, result: Result, runtime: Runtime, stderr: bytes) -> None:
 
 
 def _digest(printed: BinaryIO, name: str, rule: CompareRule) -> str:
-    """Return the normalised digest of what was printed; of what is no table for its comparator, one of its bytes."""
+    """Return the normalised digest of what was printed: of its bytes where these are compared."""
     from nexapod_batch.compare.registry import digest_of_bytes, normalized_digest  # noqa: PLC0415 - seldom
 
     printed.seek(0)
-    try:
-        normal = normalized_digest(printed, f"{name}.txt", rule)
-    except CompareError:
-        normal = None
+    normal = normalized_digest(printed, f"{name}.txt", rule)
     if normal is not None:
         return normal
     printed.seek(0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.errors import CompareError, ReaderMissingError, UnsafeOutputError
+from nexapod_batch.errors import ReaderMissingError, UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Agreement, CompareRule
 from nexapod_batch.model.placeholders import expand
@@ -15,7 +16,8 @@ from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Subject, unread_di
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from contextlib import AbstractContextManager
 
     from nexapod_batch.model.job import Job
 
@@ -76,20 +78,21 @@ def digest_outputs(
     digests = sorted(output_files.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
     unread = ""
     subjects = []
-    for name, sha256, size in digests:
-        try:
-            normal = _normalized(folder, name, sha256, rules[name], normalize)
-        except CompareError as error:
-            unread = unread or _why_unread(name, error)
-            normal = unread_digest(sha256)
-        subjects.append(Subject(name=name, sha256=sha256, normalized=normal, size=size))
+    with _bounded(rules.values()):
+        for name, sha256, size in digests:
+            normal, why = _voted(folder, name, sha256, rules[name], normalize)
+            unread = unread or why
+            subjects.append(Subject(name=name, sha256=sha256, normalized=normal, size=size))
     listed = tuple(subjects)
     vote, total = vote_of_subjects(listed), sum(size for _, _, size in digests)
     names = tuple([name for name, _, _ in digests])
     if len(listed) <= MAX_SUBJECTS:
         return Produced(subjects=listed, vote=vote, names=names, size=total, manifest=None, unread=unread)
     text = output_files.manifest([(name, sha256) for name, sha256, _ in digests])
-    one = Subject(name="manifest", sha256=hashlib.sha256(text).hexdigest(), normalized=vote, size=len(text))
+    of_text = hashlib.sha256(text).hexdigest()
+    if unread:
+        vote = unread_digest(of_text)
+    one = Subject(name="manifest", sha256=of_text, normalized=vote, size=len(text))
     return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text, unread=unread)
 
 
@@ -107,6 +110,15 @@ def _found(job: Job, values: Mapping[str, str], folder: Path) -> dict[str, Compa
         got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
         raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
     return rules
+
+
+def _bounded(rules: Collection[CompareRule]) -> AbstractContextManager[object]:
+    """Return what bounds the time of comparing all outputs of a replica."""
+    if all(rule.agreement is not Agreement.NORMAL_FORM and not rule.normalize for rule in rules):
+        return nullcontext()
+    from nexapod_batch.compare.budget import Budget, within  # noqa: PLC0415 - seldom
+
+    return within(Budget())
 
 
 def _check_finished(root: str, rules: Mapping[str, CompareRule]) -> None:
@@ -131,30 +143,26 @@ def _check_finished(root: str, rules: Mapping[str, CompareRule]) -> None:
             )  # fmt: skip
 
 
-def _why_unread(name: str, error: CompareError) -> str:
-    """Return what a statement says of an output that cannot be compared."""
-    wanted = f", wanted {error.wanted}" if error.wanted else ""
-    return f"output {name!r} cannot be compared: got {error.got}{wanted}"
-
-
-def _normalized(
+def _voted(
     folder: Path, name: str, sha256: str, rule: CompareRule, normalize: Callable[[str, str, CompareRule], str]
-) -> str | None:
-    """Return what is signed beside the raw digest; CompareError for what its comparator cannot read."""
-    if rule.normalize:
-        return normalize(name, sha256, rule)
-    match rule.agreement:
-        case Agreement.BYTES:
-            return None
-        case Agreement.TOLERANCE:
-            return NO_DIGEST
-        case Agreement.NOTHING:
-            return NO_VOTE
-        case Agreement.NORMAL_FORM:
-            from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415 - seldom
+) -> tuple[str | None, str]:
+    """Return what is signed beside the raw digest, and why its comparator cannot read it, if it cannot."""
+    if rule.normalize or rule.agreement is Agreement.NORMAL_FORM:
+        from nexapod_batch.compare.unread import voted  # noqa: PLC0415 - seldom
 
-            try:
-                with careful.stream(folder / name) as stream:
-                    return normalized_digest(stream, name, rule)
-            except ReaderMissingError as error:  # running it once more changes nothing
-                raise UnsafeOutputError(error.what, got=error.got, hint=error.hint) from error
+        if rule.normalize:
+            return voted(lambda: normalize(name, sha256, rule), name, sha256)
+        return voted(lambda: _normalized(folder, name, rule), name, sha256)
+    if rule.agreement is Agreement.BYTES:
+        return None, ""
+    return NO_DIGEST if rule.agreement is Agreement.TOLERANCE else NO_VOTE, ""
+
+
+def _normalized(folder: Path, name: str, rule: CompareRule) -> str | None:
+    from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415 - seldom
+
+    try:
+        with careful.stream(folder / name) as stream:
+            return normalized_digest(stream, name, rule)
+    except ReaderMissingError as error:  # running it once more changes nothing
+        raise UnsafeOutputError(error.what, got=error.got, hint=error.hint) from error
