@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from nexapod_batch.compare.blocks import Block
 from nexapod_batch.compare.budget import Budget
 from nexapod_batch.compare.causes import NUMBERS, causes_of
 from nexapod_batch.compare.comparators.allclose import AllClose
@@ -17,9 +18,10 @@ from nexapod_batch.compare.numbers import value_of
 from nexapod_batch.compare.registry import comparison
 from nexapod_batch.compare.rounding import Rounding
 from nexapod_batch.compare.tables import aligned, shown_token
+from nexapod_batch.errors import CompareTimeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nexapod_batch.compare.numbers import Batch, Token
     from nexapod_batch.compare.stream import Source
@@ -82,16 +84,28 @@ def measured(left: Source, right: Source, hosts: Sequence[str] | None = None) ->
     figures = Figures(format=reading.format)
     causes = None if hosts is None or reading.format not in BINARY else _Causes(hosts)
     measuring = _Measuring(figures, reading, left.rule, causes)
-    time = Budget(_SECONDS, grows=False)
-    for a, b in aligned(reading.batches, other.batches):
-        if time.left() < 0:
-            figures.through = reading.where()
-            return figures
-        if not measuring.batch(a, b):
-            return figures
-    if causes is not None:
+    try:
+        whole = _measure(measuring, aligned(reading, other), Budget(_SECONDS, grows=False))
+    except CompareTimeError:
+        whole = False
+        figures.through = reading.where()
+    if whole and causes is not None:
         figures.causes = sorted(causes.found or ())
     return figures
+
+
+def _measure(
+    measuring: _Measuring, pairs: Iterable[tuple[Batch, Batch] | tuple[Block, Block]], time: Budget
+) -> bool:
+    """Go through both files; say whether everything was measured. CompareTimeError where the time is over."""
+    for a, b in pairs:
+        time.check("figures")
+        if isinstance(a, Block) or isinstance(b, Block):
+            assert isinstance(a, Block)  # noqa: S101 - then both are, and the same
+            measuring.same(a)
+        elif not measuring.batch(a, b):
+            return False
+    return True
 
 
 class _RuleOfNumbers:
@@ -148,6 +162,11 @@ class _Measuring:
     def __init__(self, figures: Figures, reading: Reading, rule: CompareRule, causes: _Causes | None) -> None:
         self._figures, self._reading, self._rule = figures, reading, _RuleOfNumbers(rule)
         self._causes = causes
+
+    def same(self, block: Block) -> None:
+        """Take lines that both have."""
+        self._figures.values += sum(value_of(token) is not None for token in block.tokens())
+        self._reading.passed_block(block)
 
     def batch(self, a: Batch, b: Batch) -> bool:
         """Take one batch; say whether those behind it can be measured."""

@@ -6,6 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare.arrays import alike
+from nexapod_batch.compare.blocks import Block
 from nexapod_batch.compare.formats.lines import is_position
 from nexapod_batch.compare.formats.named import shown
 from nexapod_batch.compare.formats.reading import Reading
@@ -29,7 +30,11 @@ def first_unequal(
     Raises CompareError for a file that is no table.
     """
     reading, other = Reading(left), Reading(right)
-    for a, b in aligned(reading.batches, other.batches):
+    for a, b in aligned(reading, other):
+        if isinstance(a, Block) or isinstance(b, Block):
+            assert isinstance(a, Block)  # noqa: S101 - then both are, and the same
+            reading.passed_block(a)
+            continue
         if a == b:
             reading.passed(a)
             continue
@@ -51,12 +56,21 @@ def _first(a: Batch, b: Batch, same: Callable[[Token, Token], bool]) -> int:
     return count
 
 
-def aligned(left: Iterator[Batch], right: Iterator[Batch]) -> Iterator[tuple[Batch, Batch]]:
-    """Yield batches of the same length from both sides; the last pair has one side shorter when its file is."""
+def aligned(left: Reading, right: Reading) -> Iterator[tuple[Batch, Batch] | tuple[Block, Block]]:
+    """Yield batches of the same length from both sides; the last pair has one side shorter when its file is.
+
+    Whole lines that are the same on both sides are left together: most of large files is read no further.
+    """
     a: Batch = []
     b: Batch = []
     while True:
-        a, b = a or _next(left), b or _next(right)
+        if not a and not b:
+            one, other = _next(left.blocks), _next(right.blocks)
+            if isinstance(one, Block) and isinstance(other, Block) and _are_same(one, other):
+                yield one, other
+                continue
+            a, b = _tokens(one), _tokens(other)
+        a, b = a or _tokens(_next(left.blocks)), b or _tokens(_next(right.blocks))
         if not a or not b:
             if a or b:
                 yield a, b
@@ -70,8 +84,17 @@ def aligned(left: Iterator[Batch], right: Iterator[Batch]) -> Iterator[tuple[Bat
         a, b = a[count:], b[count:]
 
 
-def _next(batches: Iterator[Batch]) -> Batch:
-    return next((batch for batch in batches if batch), [])
+def _next(blocks: Iterator[Batch | Block]) -> Batch | Block:
+    return next((block for block in blocks if block), [])
+
+
+def _tokens(block: Batch | Block) -> Batch:
+    return block.tokens() if isinstance(block, Block) else block
+
+
+def _are_same(one: Block, other: Block) -> bool:
+    """Say whether two blocks are the same lines, read in the same way."""
+    return one.raw == other.raw and one.layout == other.layout
 
 
 def _shown(tokens: Batch, at: int) -> str:

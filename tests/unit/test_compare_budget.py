@@ -9,9 +9,13 @@ import pytest
 from unit.test_compare_hostile import npy, zipped
 
 from nexapod_batch.compare.budget import Budget, allowing, current, most_of, size_of, within
-from nexapod_batch.compare.registry import normalized_digest
+from nexapod_batch.compare.figures import measured
+from nexapod_batch.compare.registry import first_difference, normalized_digest
+from nexapod_batch.compare.reporting import told
+from nexapod_batch.compare.stream import Source
 from nexapod_batch.errors import CompareTimeError
 from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.wording.figures import figure_lines, lines
 
 CONTENT = CompareRule(comparator=Comparator.CONTENT)
 MIB = 1 << 20
@@ -108,3 +112,36 @@ def test_a_library_that_does_not_come_back_is_ended_and_charged() -> None:
     with within(Budget(1.0, grows=False)) as budget, pytest.raises(CompareTimeError):
         normalized_digest(io.BytesIO(stream.getvalue()), "a.h5", CONTENT)
     assert budget.left() < 0
+
+
+def test_figures_of_large_files_say_how_far_they_came() -> None:
+    """Where the time is over before the files; what was measured until then is there."""
+    left, right = (b"1.5 2.5\n" + first + b" 2.0\n" * 1_500_000 for first in (b"1.0", b"1.1"))
+    with within(Budget(0.5, grows=False)):
+        found = measured(Source(io.BytesIO(left), "a.txt", CONTENT), Source(io.BytesIO(right), "a.txt", CONTENT))
+    assert found.through.startswith("line ")
+    assert 0 < found.values < 1_500_000
+    assert found.numbers == 1
+
+
+def test_what_takes_too_long_to_tell_is_said_in_words() -> None:
+    """For people: how far it came, and nothing of a rule that nobody looked for."""
+    document = {"figures": {"through": "line 7, word 2", "numbers": 0, "values": 12, "texts": 0, "beyond": 0, "border": 0,
+        "causes": [], "absolute": None, "relative": None, "decades": {}, "first": [], "shape": ""}}  # fmt: skip
+    said = list(figure_lines(document))
+    assert said == ["  measured up to line 7, word 2: the files are too large for more", "  0 of 12 numbers differ"]
+    with within(Budget(-1, grows=False)):
+        found = told(lambda: io.BytesIO(b"1\n"), lambda: io.BytesIO(b"2\n"), "a.txt", CONTENT)
+    assert "more than -1 s of processor time" in next(lines(found))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+@pytest.mark.parametrize("at", [0, 70_000, 149_999])
+def test_the_first_difference_is_found_behind_lines_that_are_the_same(name: str, at: int) -> None:
+    """With its place, however many blocks of lines were passed unread."""
+    rows = [b"%d,1.5,x" % number for number in range(150_000)]
+    other = [*rows[:at], b"%d,1.5,y" % at, *rows[at + 1 :]]
+    difference = first_difference(io.BytesIO(b"\n".join(rows)), io.BytesIO(b"\n".join(other)), name, CONTENT)
+    assert difference is not None
+    assert difference.where.startswith(f"{'row' if name == 'a.csv' else 'line'} {at + 1}, ")
+    assert (difference.left.strip('"'), difference.right.strip('"')) == ("x", "y")

@@ -117,6 +117,12 @@ class Reading:
         """Move the place behind these tokens."""
         self._place.passed(batch)
 
+    def passed_block(self, block: Block) -> None:
+        """Move the place behind whole lines; only the last one is looked at word by word."""
+        last = block.raw.rfind(b"\n") + 1
+        self._place.passed([b"\n"] * block.raw.count(b"\n"))
+        self._place.passed(block.read(block.raw[last:]))
+
     def where(self) -> str:
         """Return the name of the place of the next token, as `line 3, word 2`."""
         return str(self._place)
