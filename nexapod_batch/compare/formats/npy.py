@@ -11,7 +11,7 @@ import ast
 import math
 import mmap
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nexapod_batch.compare.formats.named import Parts, part
 from nexapod_batch.compare.formats.npy_types import record_of
@@ -30,6 +30,10 @@ MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # NumPy's own limit
 _MOST_EMPTY = 1_000_000  # elements that take no room
 _MAX_COUNT = 1 << 48  # of elements, and of any dimension
+
+
+#: Bytes -> code of numbers as wide, which are copied fast.
+_WORDS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class Head(NamedTuple):
@@ -105,18 +109,32 @@ def _rows(source: Source, record: Record, shape: tuple[int, ...], memory: mmap.m
     strides = [math.prod(shape[:axis]) * width for axis in range(len(shape))]
     gathered: list[bytes] = []
     size = 0
-    for index in _indexes(shape[:-1]):
-        start = sum(at * stride for at, stride in zip(index, strides, strict=False))
-        for first in range(0, last, most):
-            count, begin = min(most, last - first), start + first * strides[-1]
-            stop = begin + count * strides[-1]
-            gathered += [memory[at : at + width] for at in range(begin, stop, strides[-1])]
-            size += count
-            if size >= most:
-                yield record.decode(source, b"".join(gathered), size)
-                gathered, size = [], 0
+    with _elements_of(memory, width) as view:
+        for index in _indexes(shape[:-1]):
+            start = sum(at * stride for at, stride in zip(index, strides, strict=False))
+            for first in range(0, last, most):
+                count = min(most, last - first)
+                gathered.append(_strided(view, width, start + first * strides[-1], count, strides[-1]))
+                size += count
+                if size >= most:
+                    yield record.decode(source, b"".join(gathered), size)
+                    gathered, size = [], 0
     if size:
         yield record.decode(source, b"".join(gathered), size)
+
+
+def _elements_of(memory: mmap.mmap, width: int) -> memoryview[Any]:
+    """Return a view of elements of so many bytes; of bytes where there are no numbers as wide."""
+    with memoryview(memory) as whole:
+        return whole.cast(_WORDS.get(width, "B"))
+
+
+def _strided(view: memoryview[Any], width: int, start: int, count: int, stride: int) -> bytes:
+    """Return so many elements from an offset on, each a stride of bytes behind the last one."""
+    if view.itemsize == width:
+        with view[start // width : (start + count * stride) // width : stride // width] as elements:
+            return elements.tobytes()
+    return b"".join([view[at : at + width].tobytes() for at in range(start, start + count * stride, stride)])
 
 
 def _indexes(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

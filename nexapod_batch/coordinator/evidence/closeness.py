@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from msgspec.structs import replace
 
+from nexapod_batch.compare.budget import Budget, within
 from nexapod_batch.coordinator.evidence.possession import had_none
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
 from nexapod_batch.errors import CompareError, TryAgainError, UnsafeOutputError
@@ -39,6 +40,8 @@ __all__ = ["Digesting", "Measuring", "tolerant", "without_unusable"]
 #: What will not pass by itself: the file is gone, or is something else.
 _LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _CHUNK = 1 << 20
+#: Seconds of processor time for two files, before what their sizes allow: a pass waits for it.
+_SECONDS = 20.0
 
 
 def tolerant(job: Job) -> bool:
@@ -183,7 +186,8 @@ class Measuring:
             fault: CompareError | None = None
             difference = None
             try:
-                difference = first_difference(cast("BinaryIO", a), cast("BinaryIO", b), name, rule)
+                with within(Budget(_SECONDS)):
+                    difference = first_difference(cast("BinaryIO", a), cast("BinaryIO", b), name, rule)
             except CompareError as error:
                 fault = error
             except OSError as error:
@@ -210,7 +214,7 @@ class Measuring:
 
         for number in (left, right):
             try:
-                with self._open(number, name) as one, self._open(number, name) as two:
+                with self._open(number, name) as one, self._open(number, name) as two, within(Budget(_SECONDS)):
                     first_difference(one, two, name, rule)
             except CompareError as error:
                 why = f"its outputs cannot be compared: {error.what}: got {error.got}"
