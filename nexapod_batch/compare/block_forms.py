@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     #: Returns the normal form of a word by itself: it is given the text, and where in it the word begins and ends.
     Asked = Callable[[bytes, int, int], bytes]
 
-__all__ = ["form_of"]
+__all__ = ["form_of", "form_of_words"]
 
 #: Bytes; arrays of a block are smaller.
 _HEAP = 8 << 20
@@ -52,6 +52,11 @@ def form_of(raw: bytes, layout: Layout, digits: int, exact_integers: bool, asked
     words = words_of(marked, layout)
     if words is None or (words.columns is not None and words.columns.max(initial=0) >= MOST_COLUMNS):
         return None
+    return form_of_words(words, digits, exact_integers, asked)
+
+
+def form_of_words(words: Words, digits: int, exact_integers: bool, asked: Asked) -> bytes:
+    """Return the normal form of words, with so many digits."""
     return _Writing(words, digits, exact_integers).form(asked)
 
 

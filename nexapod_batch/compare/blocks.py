@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import orjson
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["Block", "Known", "Layout", "by_arrays", "by_printf", "rounded"]
+__all__ = ["Block", "Known", "Layout", "Together", "by_arrays", "by_printf", "rounded", "significant_digits"]
 
 _WORDS = b"0123456789+-.eE"
 #: Bytes; fewer are not worth loading NumPy for.
@@ -36,6 +36,21 @@ _MOST_KNOWN, _LONGEST_KNOWN = 8_192, 64
 _BEFORE_CELL = 2
 
 
+class Together(Protocol):
+    """A piece of a file whose tokens may be rounded together."""
+
+    def tokens(self) -> list[Token]:
+        """Return the tokens; CompareError for what is not of the format."""
+        ...
+
+    def form(self, style: bytes, exact_integers: bool, known: Known) -> bytes | None:
+        """Return the normal form, a blank behind each token; None where it must be read token by token.
+
+        `style` is printf's for numbers, and `known` has the normal forms of words.
+        """
+        ...
+
+
 class Block(NamedTuple):
     """Whole lines, without the end of the last one."""
 
@@ -48,13 +63,17 @@ class Block(NamedTuple):
         """Return the words."""
         return self.read(self.raw)
 
+    def form(self, style: bytes, exact_integers: bool, known: Known) -> bytes | None:
+        """Return the normal form; None where it must be read word by word."""
+        return rounded(self, style, exact_integers, known)
+
 
 class Known:
     """Normal forms of words that came before: most words that are no plain numbers come again and again."""
 
     def __init__(self, normal: Callable[[Token], bytes]) -> None:
         """Take what returns the normal form of a token."""
-        self._normal = normal
+        self.normal = normal
         self._forms: dict[bytes, bytes] = {}
 
     def form(self, block: Block, text: bytes, start: int, end: int) -> bytes:
@@ -62,7 +81,7 @@ class Known:
         spelled = text[start - _BEFORE_CELL if block.layout.cells else start : end]
         form = self._forms.get(spelled)
         if form is None:
-            form = self._normal(block.word(text, start, end))
+            form = self.normal(block.word(text, start, end))
             if len(spelled) <= _LONGEST_KNOWN:
                 if len(self._forms) >= _MOST_KNOWN:
                     self._forms.clear()
@@ -86,13 +105,13 @@ def rounded(block: Block, style: bytes, exact_integers: bool, known: Known) -> b
 
 def by_arrays(block: Block, style: bytes, exact_integers: bool, known: Known) -> bytes | None:
     """Return what `rounded` returns, by NumPy; None without it, and for a style of decimal places."""
-    digits = _significant(style)
+    digits = significant_digits(style)
     if not digits:
         return None
     return form_of(block.raw, block.layout, digits, exact_integers, partial(known.form, block))
 
 
-def _significant(style: bytes) -> int:
+def significant_digits(style: bytes) -> int:
     """Return how many digits a style such as `%.7e` keeps; 0 for another one."""
     return int(style[2:-1]) + 1 if style[-1:] == b"e" else 0
 

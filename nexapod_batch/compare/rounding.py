@@ -7,11 +7,12 @@ Rounding is done on the double nearest to the token, with C's `printf`: correctl
 from __future__ import annotations
 
 import math
+from array import array
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
 from nexapod_batch.compare import unordered
-from nexapod_batch.compare.blocks import Block, Known, rounded
+from nexapod_batch.compare.blocks import Known
 from nexapod_batch.compare.compound import compound_of
 from nexapod_batch.compare.formats.reading import Reading
 from nexapod_batch.compare.numbers import value_of
@@ -66,12 +67,13 @@ class Rounding(Normalization):
             return
         style, known = self.style(rule), Known(normal)
         for batch in reading.blocks:
-            if isinstance(batch, Block) and style:
-                form = rounded(batch, style, rule.integers == "exact", known)
+            tokens = batch
+            if not isinstance(tokens, list | array):
+                form = tokens.form(style, rule.integers == "exact", known) if style else None
                 if form is not None:
                     yield form
                     continue
-            tokens = batch.tokens() if isinstance(batch, Block) else batch
+                tokens = tokens.tokens()
             if tokens:
                 yield b" ".join(map(normal, tokens)) + b" "
 

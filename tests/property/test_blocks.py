@@ -91,7 +91,7 @@ def test_what_is_taken_together_is_what_lines_are(reader: str, content: bytes) -
         found: list[object] = []
         try:
             for batch in read(Source(stream, "a", CompareRule()), suffix)[1]:  # type: ignore[arg-type]
-                found += batch.tokens() if isinstance(batch, Block) else batch
+                found += batch if isinstance(batch, list) else batch.tokens()
         except Exception as error:  # noqa: BLE001 - the same one is wanted
             found.append(str(error))
         return found

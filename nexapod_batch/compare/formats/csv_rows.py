@@ -22,6 +22,7 @@ from nexapod_batch.compare.stream import CHUNK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nexapod_batch.compare.blocks import Together
     from nexapod_batch.compare.numbers import Token
     from nexapod_batch.compare.stream import Source
 
@@ -39,7 +40,7 @@ _LONGEST_ROW = 4 << 20
 _BATCH = 1 << 14
 
 
-def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:
+def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Together]]:
     """Return the place and the batches of a table of cells."""
     table = _Table(source, b"\t" if suffix == "tsv" else b"")
     return Lines("row", "column", first=0), without_last_blank_lines(table.batches())

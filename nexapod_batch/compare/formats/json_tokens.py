@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING
 
+from nexapod_batch.compare.formats.json_documents import Documents, documents_of
 from nexapod_batch.compare.ignoring import ELEMENT, json_paths
 from nexapod_batch.compare.numbers import value_of
-from nexapod_batch.compare.stream import CHUNK
+from nexapod_batch.compare.stream import CHUNK, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nexapod_batch.compare.numbers import Batch, Token
-    from nexapod_batch.compare.stream import Source
 
 __all__ = ["Place", "read"]
 
@@ -32,6 +34,8 @@ _DEPTH = 1_000
 #: Bytes of a string or a number; bytes and keys that are kept to put the keys of objects in order.
 _LONGEST, _MOST_KEPT, _MOST_KEYS = 1 << 26, 1 << 30, 5_000_000
 _BATCH = 4_096
+#: Bytes of lines that are read as wholes: what is made of one may take fifty times as much memory.
+_LONGEST_LINE = 1 << 20
 _OPEN, _CLOSE = (b"{", b"["), (b"}", b"]")
 
 
@@ -70,25 +74,86 @@ class Place:
         return "".join(f"[{key}]" if isinstance(key, int) else f".{json.loads(key)}" for key in keys) or "."
 
 
-def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token]]]:
+def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token] | Documents]]:
     """Return the place and the batches of one document, or of JSON Lines."""
-    return Place(), _batches(source, many=suffix != "json")
+    rule = source.rule
+    together = suffix != "json" and not rule.quoted_numbers and not json_paths(rule.ignore)
+    return Place(), _by_lines(source) if together else _batches(source, _Builder(source, many=suffix != "json"))
 
 
-def _batches(source: Source, *, many: bool) -> Iterator[list[Token]]:
-    """Yield the tokens of one document, or of as many as there are (JSON Lines)."""
-    builder = _Builder(source, many=many)
-    for token, line in _scan(source):
-        builder.take(token, line)
-        if len(builder.ready) >= _BATCH:
-            yield from _split(builder.drain())
+def _batches(source: Source, builder: _Builder) -> Iterator[list[Token]]:
+    """Yield the tokens of what there is to read."""
+    yield from _taken(source, builder, 1)
     builder.end()
     yield from _split(builder.drain())
 
 
-def _scan(source: Source) -> Iterator[tuple[bytes, int]]:
-    """Yield the tokens as they stand, with their lines."""
-    line, text, at, step = 1, b"", 0, CHUNK
+def _by_lines(source: Source) -> Iterator[list[Token] | Documents]:
+    """Yield lines that are documents, and the tokens of all others, in which no token goes on in another line."""
+    builder, number, rest = _Builder(source, many=True), 1, b""
+    while chunk := source.read(CHUNK):
+        lines, rest = _whole_lines(rest + chunk)
+        if lines:
+            yield from _documents(lines, builder, number)
+            number += lines.count(b"\n")
+        elif len(rest) > _LONGEST_LINE:
+            source.put_back(rest)
+            break
+    else:
+        source.put_back(rest)
+    yield from _taken(source, builder, number)
+    builder.end()
+    yield from _split(builder.drain())
+
+
+def _whole_lines(text: bytes) -> tuple[bytes, bytes]:
+    """Return lines with their ends, and what follows."""
+    end = text.rfind(b"\n") + 1
+    return text[:end], text[end:]
+
+
+def _documents(lines: bytes, builder: _Builder, number: int) -> Iterator[list[Token] | Documents]:
+    """Yield whole lines, of which the first has a number: half by half where they are not all documents."""
+    values = documents_of(lines) if builder.is_between else None
+    if values is not None:
+        yield from _split(builder.drain())
+        yield Documents(lines, values, partial(_tokens, builder.source, number))
+        return
+    middle = lines.find(b"\n", len(lines) // 2, -1) + 1 or lines.rfind(b"\n", 0, len(lines) // 2) + 1
+    if middle and builder.is_between:
+        yield from _documents(lines[:middle], builder, number)
+        yield from _documents(lines[middle:], builder, number + lines.count(b"\n", 0, middle))
+    else:
+        yield from _taken(_inner(builder.source, lines), builder, number)
+
+
+def _tokens(source: Source, number: int, lines: bytes) -> list[Token]:
+    """Return the tokens of lines that are documents, of which the first has a number."""
+    found: list[Token] = []
+    inner = _inner(source, lines)
+    builder = _Builder(inner, many=True)
+    for batch in _taken(inner, builder, number):
+        found += batch
+    for batch in _split(builder.drain()):
+        found += batch
+    return found
+
+
+def _inner(source: Source, lines: bytes) -> Source:
+    return Source(BytesIO(lines), source.name, source.rule)
+
+
+def _taken(source: Source, builder: _Builder, first: int) -> Iterator[list[Token]]:
+    """Yield the tokens of a text, of which the first line has a number, and leave the last ones to the builder."""
+    for token, line in _scan(source, first):
+        builder.take(token, line)
+        if len(builder.ready) >= _BATCH:
+            yield from _split(builder.drain())
+
+
+def _scan(source: Source, line: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the tokens as they stand, with their lines, of which the first one is given."""
+    text, at, step = b"", 0, CHUNK
     while True:
         more = source.read(step)
         text, at = text[at:] + more, 0
@@ -137,7 +202,7 @@ class _Builder:
 
     def __init__(self, source: Source, *, many: bool) -> None:
         self.ready: list[bytes] = []
-        self._source, self._many = source, many
+        self.source, self._many = source, many
         self._stack: list[_Object | None] = []  # None for an array
         self._objects: list[_Object] = []
         self._kept = self._keys = 0  # bytes of the outermost object, and keys of those that are open
@@ -145,6 +210,11 @@ class _Builder:
         self._seen = False
         self._ignored = json_paths(source.rule.ignore)
         self._quoted = source.rule.quoted_numbers
+
+    @property
+    def is_between(self) -> bool:
+        """Say whether no document is begun."""
+        return not self._stack
 
     def drain(self) -> list[bytes]:
         """Return what is ready and forget it."""
@@ -154,7 +224,7 @@ class _Builder:
     def end(self) -> None:
         """Check that the text ended where a document may end."""
         if self._stack or not (self._seen or self._many):
-            self._source.refuse("the end", self._want)
+            self.source.refuse("the end", self._want)
 
     def take(self, token: bytes, line: int) -> None:
         """Take the next token."""
@@ -173,7 +243,7 @@ class _Builder:
                 self._close(token)
             else:
                 self._need(token[:1] == b'"', token, line)
-                self._key(_string(token, self._source, line), line)
+                self._key(_string(token, self.source, line), line)
         elif token == b"]" and want == "a value or ]":
             self._close(token)
         elif token in _OPEN:
@@ -188,12 +258,12 @@ class _Builder:
         elif self._quoted and value_of(token[1:-1]) is not None:
             self._put(token[1:-1])
         else:
-            self._put(_string(token, self._source, line))
+            self._put(_string(token, self.source, line))
         self._ended()
 
     def _need(self, good: bool, token: bytes, line: int) -> None:
         if not good:
-            self._source.refuse(repr(token[:20]), f"{self._want} of JSON", line=line)
+            self.source.refuse(repr(token[:20]), f"{self._want} of JSON", line=line)
 
     def _more(self) -> bool:
         return self._many or not self._seen
@@ -207,7 +277,7 @@ class _Builder:
     def _open(self, token: bytes, line: int) -> None:
         self._need(bool(self._stack) or self._more(), token, line)
         if len(self._stack) >= _DEPTH:
-            self._source.refuse(f"more than {_DEPTH} levels", "JSON of fewer", line=line)
+            self.source.refuse(f"more than {_DEPTH} levels", "JSON of fewer", line=line)
         if token == b"[":
             self._put(token)
             self._stack.append(None)
@@ -220,7 +290,7 @@ class _Builder:
     def _key(self, key: bytes, line: int) -> None:
         top = self._objects[-1]
         if key in top.members:
-            self._source.refuse(f"key {key[:40].decode()} twice", "each key once", line=line)
+            self.source.refuse(f"key {key[:40].decode()} twice", "each key once", line=line)
         top.key = key
         self._keys += 1
         self._want = "a colon"

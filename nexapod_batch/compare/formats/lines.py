@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.compare.blocks import Block
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nexapod_batch.compare.blocks import Together
     from nexapod_batch.compare.numbers import Batch, Token
 
 __all__ = ["Lines", "is_position", "parts_of", "without_last_blank_lines"]
@@ -52,11 +51,11 @@ def parts_of(text: bytes) -> Iterator[bytes]:
         begin = end
 
 
-def without_last_blank_lines(batches: Iterator[list[Token] | Block]) -> Iterator[list[Token] | Block]:
+def without_last_blank_lines(batches: Iterator[list[Token] | Together]) -> Iterator[list[Token] | Together]:
     """Keep back line ends until something follows, and yield one for all at the end."""
     held = 0
     for batch in batches:
-        if isinstance(batch, Block):
+        if not isinstance(batch, list):
             yield [b"\n"] * held
             yield batch
             held = 0

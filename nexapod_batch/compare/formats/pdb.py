@@ -7,22 +7,25 @@ are words between blanks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.compare.formats.lines import Lines, without_last_blank_lines
+from nexapod_batch.compare.blocks import significant_digits
+from nexapod_batch.compare.field_forms import Field, form_of_fields
+from nexapod_batch.compare.formats.lines import Lines, parts_of, without_last_blank_lines
 from nexapod_batch.compare.formats.named import text
 from nexapod_batch.compare.numbers import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.compare.blocks import Block
+    from nexapod_batch.compare.blocks import Known, Together
     from nexapod_batch.compare.numbers import Token
     from nexapod_batch.compare.stream import Source
 
 __all__ = ["read"]
 
-_BATCH = 1 << 14
 #: Where fields begin and end; those that begin at these columns are numbers.
 _ATOM = (0, 6, 11, 16, 17, 21, 22, 26, 30, 38, 46, 54, 60, 66, 76, 78)
 _ATOM_NUMBERS = frozenset((30, 38, 46, 54, 60))
@@ -40,20 +43,78 @@ _RECORDS: dict[bytes, tuple[tuple[int, ...], frozenset[int]]] = {
 }  # fmt: skip
 
 
-def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
+
+
+def _fields(begins: tuple[int, ...], numbers: frozenset[int]) -> list[Field]:
+    """Return where fields begin and end, of which those that begin at certain columns are numbers."""
+    return [Field(begin, end, begin in numbers) for begin, end in zip(begins, (*begins[1:], None), strict=True)]
+
+
+#: Records of which many stand below one another.
+_TABLES = {name.ljust(6): _fields(*_RECORDS[name]) for name in (b"ATOM", b"HETATM", b"ANISOU")}
+_NAMES = b"|".join(_TABLES)
+_RUNS = re.compile(rb"((?:(?:" + _NAMES + rb")[^\n]*\n)++)|(?:(?!" + _NAMES + rb")[^\n]*\n)++")
+#: Bytes; fewer are not worth loading NumPy for.
+_MANY = 1 << 13
+#: A line longer than this is none of a structure.
+_LONGEST_LINE = 1 << 20
+
+
+def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Together]]:  # noqa: ARG001
     """Return the place and the batches of a structure."""
     return Lines("line", "field", first=0), without_last_blank_lines(_batches(source))
 
 
-def _batches(source: Source) -> Iterator[list[Token] | Block]:
-    batch: list[Token] = []
-    for line in source.lines():
-        batch += _tokens(line.rstrip())
-        batch.append(b"\n")
-        if len(batch) > _BATCH:
-            yield batch
-            batch = []
-    yield batch
+def _batches(source: Source) -> Iterator[list[Token] | Together]:
+    rest = b""
+    for chunk in source.text_chunks():
+        text = rest + chunk
+        end = text.rfind(b"\n") + 1
+        rest = text[end:]
+        if len(rest) > _LONGEST_LINE:
+            source.refuse(f"a line of more than {_LONGEST_LINE} bytes", "a table", line=source.line_behind(chunk))
+        for part in parts_of(text[:end]):
+            yield from _runs(part)
+    if rest:
+        yield _lines(rest)
+
+
+def _runs(lines: bytes) -> Iterator[list[Token] | Together]:
+    """Yield whole lines, those of atoms together."""
+    for run in _RUNS.finditer(lines):
+        if run[1] and len(run[1]) >= _MANY:
+            yield Atoms(run[1].replace(b"\r\n", b"\n")[:-1])
+            yield [b"\n"]
+        else:
+            yield _lines(run[0][:-1])
+
+
+def _lines(lines: bytes) -> list[Token]:
+    """Return the tokens of lines, of which the last one has no end."""
+    tokens: list[Token] = []
+    for line in lines.split(b"\n"):
+        tokens += _tokens(line.rstrip())
+        tokens.append(b"\n")
+    return tokens
+
+
+class Atoms(NamedTuple):
+    """Lines of atoms without the end of the last one."""
+
+    raw: bytes
+
+    def tokens(self) -> list[Token]:
+        """Return the fields."""
+        return _lines(self.raw)[:-1]
+
+    def form(self, style: bytes, exact_integers: bool, known: Known) -> bytes | None:
+        """Return the normal form; None where it must be read field by field."""
+
+        def asked(text: bytes, start: int, end: int) -> bytes:
+            cell = text[start:end]
+            return known.normal(cell if value_of(cell) is not None else _text(cell))
+
+        return form_of_fields(self.raw, _TABLES, significant_digits(style), exact_integers, asked)
 
 
 def _tokens(line: bytes) -> Iterator[Token]:
@@ -71,5 +132,6 @@ def _tokens(line: bytes) -> Iterator[Token]:
             yield _text(cell)
 
 
+@lru_cache(maxsize=8_192)
 def _text(cell: bytes) -> Token:
     return text(cell.decode("latin-1"))

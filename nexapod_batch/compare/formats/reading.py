@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import codecs
 import re
+from array import array
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nexapod_batch.compare.blocks import Block
 from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, netcdf3, npy, npz, pdb, text
 from nexapod_batch.compare.formats.foreign.reader import read_as
 from nexapod_batch.compare.formats.named import Rows
@@ -22,6 +22,7 @@ from nexapod_batch.compare.unpacking import inner_name, is_packed, unpacked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nexapod_batch.compare.blocks import Together
     from nexapod_batch.compare.numbers import Batch
     from nexapod_batch.compare.stream import Source
 
@@ -46,7 +47,7 @@ class Format(NamedTuple):
     suffixes: frozenset[str]  # of names, lower case, without the dot
     magic: tuple[bytes, ...]  # how its content may begin, whatever the name; none where only the name tells
     #: Takes the content and the suffix. CompareError, at once or from the batches, when it is not of this format.
-    read: Callable[[Source, str], tuple[Place, Iterator[Batch | Block]]]
+    read: Callable[[Source, str], tuple[Place, Iterator[Batch | Together]]]
 
 
 _TEXT = Format("text", frozenset(), (), text.read)
@@ -108,10 +109,10 @@ class Reading:
     def batches(self) -> Iterator[Batch]:
         """Everything as batches of tokens, once."""
         for batch in self.blocks:
-            if isinstance(batch, Block):
-                yield batch.tokens()
-            else:
+            if isinstance(batch, list | array):
                 yield batch
+            else:
+                yield batch.tokens()
 
     def passed(self, batch: Batch) -> None:
         """Move the place behind these tokens."""

@@ -23,6 +23,7 @@ from nexapod_batch.compare.formats.lines import Lines, parts_of, without_last_bl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nexapod_batch.compare.blocks import Together
     from nexapod_batch.compare.numbers import Token
     from nexapod_batch.compare.stream import Source
 
@@ -60,17 +61,17 @@ _LONGEST_WORD = 1 << 20
 _LONGEST_LINE = 1 << 22
 
 
-def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
+def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Together]]:  # noqa: ARG001
     """Return the place and the batches of a text table."""
     return Lines("line", "word"), without_last_blank_lines(_text(source, _PLAIN))
 
 
-def read_marked(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
+def read_marked(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Together]]:  # noqa: ARG001
     """Return the place and the batches of XML and what is like it."""
     return Lines("line", "word"), without_last_blank_lines(_text(source, _MARKED))
 
 
-def read_free(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
+def read_free(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Together]]:  # noqa: ARG001
     """Return the place and the batches of a text in which any number of blanks stands between words."""
     return Lines("line", "word"), without_last_blank_lines(_text(source, _FREE))
 
