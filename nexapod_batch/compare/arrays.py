@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.compare.numbers import Closeness
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable
 
     import numpy as np
@@ -23,49 +22,71 @@ _REALS = frozenset("fd")
 _MANY = 1_024
 #: Numbers that are looked at together: they stay in the processor's cache.
 _TOGETHER = 1 << 14
+#: Of these, those that are looked at first.
+_FEW = 64
 
 
-def alike(
-    a: array,  # type: ignore[type-arg] # of numbers of any kind
-    b: array,  # type: ignore[type-arg]
-    same: Callable[[Token, Token], bool],
-) -> int:
+def alike(a: memoryview[Any], b: memoryview[Any], same: Callable[[Token, Token], bool]) -> int:
     """Return how many numbers at the start of two arrays are the same for certain.
 
-    The next one may be the same all the same. Only reals of one kind are looked at, and only within tolerances.
+    The next one may be the same all the same. Only numbers of one kind are looked at: reals within tolerances, others
+    whether they are equal.
     """
-    if not isinstance(same, Closeness) or a.typecode != b.typecode or a.typecode not in _REALS or len(a) < _MANY:
+    if a.format != b.format or len(a) < _MANY:
         return 0
     try:
         import numpy as np  # noqa: PLC0415 - it takes long to load, and may be missing
     except ImportError:
         return 0
-    left, right = (np.frombuffer(numbers, dtype=numbers.typecode) for numbers in (a, b))
-    for begin in range(0, len(a), _TOGETHER):
-        x, y = (side[begin : begin + _TOGETHER].astype(np.float64, copy=False) for side in (left, right))
+    left, right = (np.frombuffer(numbers, dtype=numbers.format) for numbers in (a, b))
+    close = same if isinstance(same, Closeness) and a.format in _REALS else None
+    room = None if close is None else (np.empty(_TOGETHER), np.empty(_TOGETHER))
+    for begin in range(0, min(len(a), len(b)), _TOGETHER):
+        x, y = left[begin : begin + _TOGETHER], right[begin : begin + _TOGETHER]
+        count = min(len(x), len(y))
+        x, y = x[:count], y[:count]
+        if _are_equal(x, y):
+            continue
+        if close is None or room is None:
+            return begin + int(np.argmin(x == y))
         with np.errstate(invalid="ignore", over="ignore"):
-            if _surely_alike(x, y, same):
-                continue
-            bound = np.maximum(np.abs(x), np.abs(y))
-            bound *= same.rtol
-            bound += same.atol
-            near = np.abs(x - y) <= bound
-            if near.all() and np.isfinite(bound).all():
-                continue
-            near &= np.isfinite(x) & np.isfinite(y)
-            near |= (x == y) | (np.isnan(x) & np.isnan(y))
-        if not near.all():
+            near = _near(x.astype(np.float64, copy=False), y.astype(np.float64, copy=False), close, room)
+        if near is not None and not near.all():
             return begin + int(np.argmin(near))
-    return len(a)
+    return min(len(a), len(b))
 
 
-def _surely_alike(x: Array, y: Array, same: Closeness) -> bool:
-    """Say whether all numbers are finite and within the tolerance of the left one alone: the fast way."""
+def _are_equal(x: Array, y: Array) -> bool:
+    """Say whether two arrays have the same bytes: a few are looked at first, as most that differ do so everywhere."""
+    ones, others = x.view(f"u{x.itemsize}"), y.view(f"u{y.itemsize}")
+    return bool((ones[:_FEW] == others[:_FEW]).all() and (ones == others).all())
+
+
+def _near(x: Array, y: Array, same: Closeness, room: tuple[Array, Array]) -> Array | None:
+    """Return which pairs are close; None for all of them, found the fast way."""
     import numpy as np  # noqa: PLC0415
 
-    apart, bound = x - y, np.abs(x)
-    np.abs(apart, out=apart)
+    if _surely_near(x, y, same, *[each[: len(x)] for each in room]):
+        return None
+    bound = np.maximum(np.abs(x), np.abs(y))
     bound *= same.rtol
+    bound += same.atol
+    near: Array = np.abs(x - y) <= bound
+    if not (near.all() and np.isfinite(bound).all()):
+        near &= np.isfinite(x) & np.isfinite(y)
+        near |= (x == y) | (np.isnan(x) & np.isnan(y))
+    return near
+
+
+def _surely_near(x: Array, y: Array, same: Closeness, apart: Array, bound: Array) -> bool:
+    """Say whether all pairs are finite and within the tolerance of the left one alone: the fast way."""
+    import numpy as np  # noqa: PLC0415
+
+    np.subtract(x, y, out=apart)
+    np.abs(apart, out=apart)
+    np.multiply(x, same.rtol, out=bound)
+    np.abs(bound, out=bound)
     if same.atol:
         bound += same.atol
-    return bool((apart <= bound).all() and bound.max() < np.inf)
+    apart -= bound
+    return bool(apart.max(initial=-np.inf) <= 0)  # what is not finite leaves no number

@@ -14,7 +14,7 @@ from nexapod_batch.compare.causes import NUMBERS, causes_of
 from nexapod_batch.compare.comparators.allclose import AllClose
 from nexapod_batch.compare.compound import compound_of
 from nexapod_batch.compare.formats.reading import BINARY, Reading
-from nexapod_batch.compare.numbers import value_of
+from nexapod_batch.compare.numbers import Lent, value_of
 from nexapod_batch.compare.registry import comparison
 from nexapod_batch.compare.rounding import Rounding
 from nexapod_batch.compare.tables import aligned, shown_token
@@ -95,7 +95,7 @@ def measured(left: Source, right: Source, hosts: Sequence[str] | None = None) ->
 
 
 def _measure(
-    measuring: _Measuring, pairs: Iterable[tuple[Batch, Batch] | tuple[Block, Block]], time: Budget
+    measuring: _Measuring, pairs: Iterable[tuple[Batch | Lent, Batch | Lent] | tuple[Block, Block]], time: Budget
 ) -> bool:
     """Go through both files; say whether everything was measured. CompareTimeError where the time is over."""
     for a, b in pairs:
@@ -103,9 +103,13 @@ def _measure(
         if isinstance(a, Block) or isinstance(b, Block):
             assert isinstance(a, Block)  # noqa: S101 - then both are, and the same
             measuring.same(a)
-        elif not measuring.batch(a, b):
+        elif not measuring.batch(_own(a), _own(b)):
             return False
     return True
+
+
+def _own(batch: Batch | Lent) -> Batch:
+    return batch[:] if isinstance(batch, Lent) else batch
 
 
 class _RuleOfNumbers:

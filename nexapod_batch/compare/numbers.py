@@ -19,12 +19,36 @@ from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
-__all__ = ["Batch", "Closeness", "Token", "value_of"]
+__all__ = ["Batch", "Closeness", "Lent", "Token", "value_of"]
 
 #: A word of a file: text as bytes; a number as it was written, or as the value that a binary file holds.
 Token = bytes | float | int
+
+
+class Lent:
+    """Numbers that lie in another's memory, until the next batch is asked for."""
+
+    def __init__(self, view: memoryview[Any]) -> None:
+        """Take numbers of a kind of `array`."""
+        self.view = view
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.view)
+
+    def __iter__(self) -> Iterator[int | float]:
+        """Yield them one by one."""
+        return iter(self.view)
+
+    def __getitem__(self, which: slice) -> array[Any]:
+        """Return a copy of some, which stays."""
+        numbers: array[Any] = array(self.view.format)
+        numbers.frombytes(self.view[which].cast("B"))
+        return numbers
+
 
 #: Tokens that a format yields together; numbers of a binary file as they lie in it.
 Batch = list[Token] | array  # type: ignore[type-arg] # of numbers of any kind

@@ -15,7 +15,7 @@ from nexapod_batch.compare import unordered
 from nexapod_batch.compare.blocks import Known
 from nexapod_batch.compare.compound import compound_of
 from nexapod_batch.compare.formats.reading import Reading
-from nexapod_batch.compare.numbers import value_of
+from nexapod_batch.compare.numbers import Lent, value_of
 from nexapod_batch.compare.ports import Difference, Normalization
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.tables import first_unequal
@@ -23,8 +23,10 @@ from nexapod_batch.errors import CompareError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
-    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.blocks import Together
+    from nexapod_batch.compare.numbers import Batch, Token
     from nexapod_batch.model.job import CompareRule
 
 __all__ = ["Rounding", "normalizer", "text_form"]
@@ -65,17 +67,13 @@ class Rounding(Normalization):
         if rule.unordered:
             yield unordered.form(reading, normal)
             return
-        style, known = self.style(rule), Known(normal)
+        style, exact, known = self.style(rule), rule.integers == "exact", Known(normal)
         for batch in reading.blocks:
-            tokens = batch
-            if not isinstance(tokens, list | array):
-                form = tokens.form(style, rule.integers == "exact", known) if style else None
-                if form is not None:
-                    yield form
-                    continue
-                tokens = tokens.tokens()
-            if tokens:
-                yield b" ".join(map(normal, tokens)) + b" "
+            form = _together(batch, style, exact, known) if style else None
+            if form is None:
+                tokens = batch if isinstance(batch, list | array | Lent) else batch.tokens()
+                form = b" ".join(map(normal, tokens)) + b" " if tokens else b""
+            yield form
 
     def first_difference(self, left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
         """Return the first token whose normal forms differ."""
@@ -102,6 +100,28 @@ class Rounding(Normalization):
             wanted = f"{least} to {_MAX_DIGITS}"
             raise CompareError(f"{rule.comparator} cannot use these digits", got=digits, wanted=wanted)
         return self._rounded(digits, rule.integers == "exact")
+
+
+def _together(batch: Batch | Lent | Together, style: bytes, exact_integers: bool, known: Known) -> bytes | None:
+    """Return the normal form of a batch that is written at once; None where it must be token by token."""
+    if isinstance(batch, list):
+        return None
+    if isinstance(batch, Lent):
+        return _of_reals(batch.view, style)
+    if isinstance(batch, array):
+        return _of_reals(memoryview(batch), style)
+    return batch.form(style, exact_integers, known)
+
+
+def _of_reals(numbers: memoryview[Any], style: bytes) -> bytes | None:
+    """Return the normal form of reals as a binary file holds them; None for other numbers, and what is not finite."""
+    if numbers.format not in {"f", "d"}:
+        return None
+    values = numbers.tolist()
+    if not math.isfinite(sum(values)):
+        return None
+    zero = style % 0.0 + b" "
+    return ((style + b" ") * len(values) % tuple(values)).replace(b"-" + zero, zero)
 
 
 def normalizer(style: bytes, whole: Callable[[int], bytes] | None) -> Callable[[Token], bytes]:

@@ -10,12 +10,15 @@ from nexapod_batch.compare.blocks import Block
 from nexapod_batch.compare.formats.lines import is_position
 from nexapod_batch.compare.formats.named import shown
 from nexapod_batch.compare.formats.reading import Reading
+from nexapod_batch.compare.numbers import Lent
 from nexapod_batch.compare.ports import Difference
 from nexapod_batch.compare.shown import END, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
+    from nexapod_batch.compare.blocks import Together
     from nexapod_batch.compare.numbers import Batch, Token
     from nexapod_batch.compare.stream import Source
 
@@ -35,34 +38,43 @@ def first_unequal(
             assert isinstance(a, Block)  # noqa: S101 - then both are, and the same
             reading.passed_block(a)
             continue
-        if a == b:
+        if isinstance(a, list) and a == b:
             reading.passed(a)
             continue
         at = _first(a, b, same)
-        reading.passed(a[:at])
+        reading.passed(a if at == len(a) else a[:at])
         if at < max(len(a), len(b)):
-            return Difference(name=name, where=reading.where(), left=_shown(a, at), right=_shown(b, at))
+            ours, theirs = _shown(a[at : at + 1]), _shown(b[at : at + 1])
+            return Difference(name=name, where=reading.where(), left=ours, right=theirs)
     return None
 
 
-def _first(a: Batch, b: Batch, same: Callable[[Token, Token], bool]) -> int:
+def _first(a: Batch | Lent, b: Batch | Lent, same: Callable[[Token, Token], bool]) -> int:
     """Return the index of the first two tokens that are not the same; where one side ends if there are none."""
     count, begin = min(len(a), len(b)), 0
-    if isinstance(a, array) and isinstance(b, array):
-        begin = alike(a, b, same)
-    for at in range(begin, count):
-        if not same(a[at], b[at]):
+    if not isinstance(a, list) and not isinstance(b, list):
+        begin = alike(_view(a), _view(b), same)
+    if begin == count:
+        return count
+    for at, (one, other) in enumerate(zip(a[begin:count], b[begin:count], strict=True), begin):
+        if not same(one, other):
             return at
     return count
 
 
-def aligned(left: Reading, right: Reading) -> Iterator[tuple[Batch, Batch] | tuple[Block, Block]]:
+def _view(numbers: array[Any] | Lent) -> memoryview[Any]:
+    return numbers.view if isinstance(numbers, Lent) else memoryview(numbers)
+
+
+def aligned(
+    left: Reading, right: Reading
+) -> Iterator[tuple[Batch | Lent, Batch | Lent] | tuple[Block, Block]]:
     """Yield batches of the same length from both sides; the last pair has one side shorter when its file is.
 
     Whole lines that are the same on both sides are left together: most of large files is read no further.
     """
-    a: Batch = []
-    b: Batch = []
+    a: Batch | Lent = []
+    b: Batch | Lent = []
     while True:
         if not a and not b:
             one, other = _next(left.blocks), _next(right.blocks)
@@ -84,12 +96,12 @@ def aligned(left: Reading, right: Reading) -> Iterator[tuple[Batch, Batch] | tup
         a, b = a[count:], b[count:]
 
 
-def _next(blocks: Iterator[Batch | Block]) -> Batch | Block:
+def _next(blocks: Iterator[Batch | Lent | Together]) -> Batch | Lent | Together:
     return next((block for block in blocks if block), [])
 
 
-def _tokens(block: Batch | Block) -> Batch:
-    return block.tokens() if isinstance(block, Block) else block
+def _tokens(block: Batch | Lent | Together) -> Batch | Lent:
+    return block if isinstance(block, list | array | Lent) else block.tokens()
 
 
 def _are_same(one: Block, other: Block) -> bool:
@@ -97,10 +109,10 @@ def _are_same(one: Block, other: Block) -> bool:
     return one.raw == other.raw and one.layout == other.layout
 
 
-def _shown(tokens: Batch, at: int) -> str:
-    if at >= len(tokens):
+def _shown(tokens: Batch) -> str:
+    if not tokens:
         return END
-    return shown_token(tokens[at])
+    return shown_token(tokens[0])
 
 
 def shown_token(token: Token) -> str:

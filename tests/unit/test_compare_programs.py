@@ -40,7 +40,7 @@ def file_of(kind: str) -> IO[bytes]:
 @contextmanager
 def reading(kind: str = "HDF5") -> Iterator[IO[bytes]]:
     """Give what a program sends of a file of a kind, behind the number of the process that reads it."""
-    with file_of(kind) as file, read_by(KIND[kind], "batches", (), file, 60) as stream:
+    with file_of(kind) as file, read_by(KIND[kind], "batches", (), file, 60) as (stream, _):
         stream.read(int.from_bytes(stream.read(4), "big"))
         yield stream
 

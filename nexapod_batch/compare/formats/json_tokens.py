@@ -20,7 +20,7 @@ from nexapod_batch.compare.stream import CHUNK, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.compare.numbers import Batch, Token
+    from nexapod_batch.compare.numbers import Batch, Lent, Token
 
 __all__ = ["Place", "read"]
 
@@ -46,7 +46,7 @@ class Place:
         """Start before the document."""
         self._stack: list[bytes | int | None] = []  # index in an array; key in an object, None where a key comes next
 
-    def passed(self, batch: Batch) -> None:
+    def passed(self, batch: Batch | Lent) -> None:
         """Move behind these tokens."""
         stack = self._stack
         for token in batch:
@@ -232,7 +232,7 @@ class _Builder:
         self._kept = self._kept + len(token) if self._objects else 0
         if self._kept > _MOST_KEPT or self._keys > _MOST_KEYS:
             wanted = f"at most {_MOST_KEPT} bytes and {_MOST_KEYS} keys, or JSON Lines"
-            self._source.refuse("an object that is too large", wanted, line=line)
+            self.source.refuse("an object that is too large", wanted, line=line)
         if want == "a comma or the end":
             self._after_value(token, line)
         elif want == "a colon":

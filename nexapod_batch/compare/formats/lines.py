@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nexapod_batch.compare.blocks import Together
-    from nexapod_batch.compare.numbers import Batch, Token
+    from nexapod_batch.compare.numbers import Batch, Lent, Token
 
 __all__ = ["Lines", "is_position", "parts_of", "without_last_blank_lines"]
 
@@ -24,7 +24,7 @@ class Lines:
         self._names = (row, column)
         self._row, self._column = 1, first
 
-    def passed(self, batch: Batch) -> None:
+    def passed(self, batch: Batch | Lent) -> None:
         """Move behind these tokens."""
         for token in batch:
             if token == b"\n":

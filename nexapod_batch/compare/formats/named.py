@@ -7,14 +7,13 @@ follow in C order. Text among them is quoted as JSON, so that no value is taken 
 from __future__ import annotations
 
 import json
-from array import array
 from math import prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexapod_batch.compare.numbers import Batch, Token
+    from nexapod_batch.compare.numbers import Batch, Lent, Token
 
 __all__ = ["Parts", "Rows", "is_ignored", "is_part", "part", "shown", "text"]
 
@@ -60,9 +59,9 @@ class Parts:
         self._name, self._count = "", 0
         self._shape: list[int] = []
 
-    def passed(self, batch: Batch) -> None:
+    def passed(self, batch: Batch | Lent) -> None:
         """Move behind these tokens."""
-        if isinstance(batch, array):
+        if not isinstance(batch, list):
             self._count += len(batch)
             return
         for token in batch:
@@ -95,7 +94,7 @@ class Rows:
         self._name, self._row, self._column = "", 1, 0
         self._columns: list[str] = []
 
-    def passed(self, batch: Batch) -> None:
+    def passed(self, batch: Batch | Lent) -> None:
         """Move behind these tokens."""
         for token in batch:
             if isinstance(token, bytes) and is_part(token):

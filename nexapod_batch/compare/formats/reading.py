@@ -17,12 +17,13 @@ from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, netcdf3, 
 from nexapod_batch.compare.formats.foreign.reader import read_as
 from nexapod_batch.compare.formats.named import Rows
 from nexapod_batch.compare.ignoring import patterns
+from nexapod_batch.compare.numbers import Lent
 from nexapod_batch.compare.unpacking import inner_name, is_packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nexapod_batch.compare.blocks import Together
+    from nexapod_batch.compare.blocks import Block, Together
     from nexapod_batch.compare.numbers import Batch
     from nexapod_batch.compare.stream import Source
 
@@ -35,7 +36,7 @@ __all__ = [
 class Place(Protocol):
     """A place in a file; its `str` is what people call it, as `line 3, word 2`."""
 
-    def passed(self, batch: Batch) -> None:
+    def passed(self, batch: Batch | Lent) -> None:
         """Move behind these tokens."""
         ...
 
@@ -47,7 +48,7 @@ class Format(NamedTuple):
     suffixes: frozenset[str]  # of names, lower case, without the dot
     magic: tuple[bytes, ...]  # how its content may begin, whatever the name; none where only the name tells
     #: Takes the content and the suffix. CompareError, at once or from the batches, when it is not of this format.
-    read: Callable[[Source, str], tuple[Place, Iterator[Batch | Together]]]
+    read: Callable[[Source, str], tuple[Place, Iterator[Batch | Lent | Together]]]
 
 
 _TEXT = Format("text", frozenset(), (), text.read)
@@ -85,7 +86,7 @@ _ZIPPED = re.compile(r"\.zarr\.zip$", re.IGNORECASE)
 class Reading:
     """One file as batches of tokens, and what a place in it is called.
 
-    `blocks` are the same with lines of numbers left together; one of the two can be gone through, and once.
+    `blocks` are the same with what is read together left so; one of them can be gone through, and once.
     """
 
     def __init__(self, packed: Source) -> None:
@@ -108,13 +109,16 @@ class Reading:
     @property
     def batches(self) -> Iterator[Batch]:
         """Everything as batches of tokens, once."""
-        for batch in self.blocks:
-            if isinstance(batch, list | array):
-                yield batch
-            else:
-                yield batch.tokens()
+        for batch in self.lent:
+            yield batch[:] if isinstance(batch, Lent) else batch
 
-    def passed(self, batch: Batch) -> None:
+    @property
+    def lent(self) -> Iterator[Batch | Lent]:
+        """The same, numbers of a library uncopied: they are to be looked at before more is asked for."""
+        for batch in self.blocks:
+            yield batch if isinstance(batch, list | array | Lent) else batch.tokens()
+
+    def passed(self, batch: Batch | Lent) -> None:
         """Move the place behind these tokens."""
         self._place.passed(batch)
 
@@ -129,7 +133,9 @@ class Reading:
         return str(self._place)
 
 
-def _in_time(source: Source, blocks: Iterator[Batch | Block]) -> Iterator[Batch | Block]:
+def _in_time(
+    source: Source, blocks: Iterator[Batch | Lent | Together]
+) -> Iterator[Batch | Lent | Together]:
     """Yield everything; CompareTimeError where the budget is spent, however little a file needs to be read for it."""
     for block in blocks:
         source.budget.check(source.name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.formats.foreign.frames import Sent
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["Budget", "Chunked", "blocks", "fields_of", "numbers", "parts_of", "tokens"]
+__all__ = ["Budget", "Chunked", "blocks", "code_of", "fields_of", "numbers", "parts_of", "tokens"]
 
 #: Bytes that are read at once, where chunks do not make them more, and bytes of the largest chunk.
 _BLOCK, _LARGEST = 4 << 20, 256 << 20
@@ -106,8 +106,15 @@ def parts_of(name: str, values: np.ndarray[Any, Any]) -> Iterator[Sent]:
         yield tokens(values) if found is None else found
 
 
-def blocks(dataset: Chunked, chunks: tuple[int, ...] | None) -> Iterator[tuple[slice | int, ...]]:
-    """Yield slices that cover a dataset in C order, each of about a block.
+def code_of(dtype: np.dtype[Any]) -> str | None:
+    """Return the code of `array` for numbers that lie in memory as it has them; None for what must be made such."""
+    return _CODES.get(f"{dtype.kind}{dtype.itemsize}") if dtype.isnative and dtype.kind in "iuf" else None
+
+
+def blocks(
+    dataset: Chunked, chunks: tuple[int, ...] | None, size: int = _BLOCK
+) -> Iterator[tuple[slice | int, ...]]:
+    """Yield slices that cover a dataset in C order, each of about a block, which has so many bytes.
 
     Raises:
         ValueError: A chunk, which is always read as a whole, is too large.
@@ -124,10 +131,10 @@ def blocks(dataset: Chunked, chunks: tuple[int, ...] | None) -> Iterator[tuple[s
     if prod(chunks) * width > _LARGEST:
         raise ValueError(f"chunks of more than {_LARGEST} bytes")
     axis = 0  # the first along which a slice of one index is no more than a block
-    while axis < len(shape) - 1 and prod(shape[axis + 1 :]) * width > _BLOCK:
+    while axis < len(shape) - 1 and prod(shape[axis + 1 :]) * width > size:
         axis += 1
     row = prod(shape[axis + 1 :]) * width
-    step = max(1, _BLOCK // row)
+    step = max(1, size // row)
     if chunks[axis] * row <= _LARGEST // 4:
         step = -(-step // chunks[axis]) * chunks[axis]
     for index in np.ndindex(*shape[:axis]):

@@ -1,7 +1,7 @@
 """What is asked of the program that reads files: lists in MessagePack, each behind its length in four bytes.
 
-(number, how, ignored, seconds) has a file read, which comes beside the length with the pipe that its tokens go to.
-(number, "", (), 0) ends that; nothing is answered.
+(number, how, ignored, seconds) has a file read, which comes beside the length with the pipe that its tokens go to, and
+with what numbers are lent by (`lending`). (number, "", (), 0) ends that; nothing is answered.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "ask", "received"]
 
 _LENGTH = 4
-#: A file and a pipe.
-_DESCRIPTORS = 2
+#: A file, a pipe, memory, and the pipe by which it is given back.
+_DESCRIPTORS = 4
 
 
 class Asked(NamedTuple):
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
     how: str  # the function that reads; empty where reading is to end
     ignored: tuple[str, ...]
     seconds: int  # of processor time that it may take
-    descriptors: list[int]  # of the file and of the pipe
+    descriptors: list[int]  # of the file, of the pipe, of memory and of the pipe by which it is given back
 
 
 _encode = msgspec.msgpack.Encoder().encode

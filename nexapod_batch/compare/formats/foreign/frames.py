@@ -1,32 +1,41 @@
 """What the program sends: pairs in MessagePack, (kind, content), each behind its length in four bytes.
 
 `begun` is the first, and has the number of the process; `tokens` has a list of them; a code of `array` has the number
-of bytes that follow, numbers as they lie in memory; `refused`, `missing` and `end` are the last.
+of bytes of numbers, which lie in the next slot (`lending`); `refused`, `missing` and `end` are the last.
 """
 
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
 
+    from nexapod_batch.compare.formats.foreign.lending import Lender
     from nexapod_batch.compare.numbers import Batch
 
-    #: Tokens, or numbers as a library holds them.
-    Sent = Batch | memoryview[Any]
+    #: Tokens, numbers as a library holds them, or such as it is still to read.
+    Sent: TypeAlias = "Batch | memoryview[Any] | Unread"
 
-__all__ = ["MOST", "NUMBERS", "send", "send_batch"]
+__all__ = ["MOST", "NUMBERS", "Unread", "send", "send_batch"]
 
 #: Bytes of a frame, at most.
 MOST = 256 << 20
-#: Bytes of numbers that are sent together: what is made of them stays in the processor's cache.
-_TOGETHER = 1 << 18
 #: Codes of `array` that numbers are sent by.
 NUMBERS = frozenset("bBhHiIqQfd")
+
+
+class Unread(NamedTuple):
+    """Numbers that fit into a slot, and are read right into it."""
+
+    code: str  # of array
+    size: int  # bytes
+    read: Callable[[memoryview[Any]], None]  # into a slot
+
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -38,14 +47,18 @@ def send(stream: BinaryIO, kind: str, content: object) -> int:
     return len(data)
 
 
-def send_batch(stream: BinaryIO, batch: Sent) -> int:
-    """Write tokens; numbers of an array, or of a view of one, are copied nowhere. Return how many bytes they are."""
+def send_batch(stream: BinaryIO, batch: Sent, lender: Lender) -> int:
+    """Write tokens; numbers are put into slots, and are to be read while the next ones are. Return how many bytes."""
     if isinstance(batch, list):
         return send(stream, "tokens", batch)
+    if isinstance(batch, Unread):
+        batch.read(lender.room(batch.size, stream.flush))
+        send(stream, batch.code, batch.size)
+        stream.flush()
+        return batch.size
     view = memoryview(batch)
     kind, content = batch.typecode if isinstance(batch, array) else view.format, view.cast("B")
-    for begin in range(0, len(content), _TOGETHER):
-        piece = content[begin : begin + _TOGETHER]
-        send(stream, kind, len(piece))
-        stream.write(piece)
+    for size in lender.pieces(content, stream.flush):
+        send(stream, kind, size)
+        stream.flush()
     return len(content)

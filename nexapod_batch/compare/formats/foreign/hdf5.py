@@ -7,13 +7,16 @@ count.
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from nexapod_batch.compare.formats.foreign.arrays import Budget, blocks, fields_of, parts_of
+from nexapod_batch.compare.formats.foreign.arrays import Budget, blocks, code_of, fields_of, parts_of
+from nexapod_batch.compare.formats.foreign.frames import Unread
+from nexapod_batch.compare.formats.foreign.lending import SLOT
 from nexapod_batch.compare.formats.named import is_ignored, part, text
 
 if TYPE_CHECKING:
@@ -103,6 +106,11 @@ def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Sent]:
     yield [part(name, dataset.shape)]
     if h5py.check_ref_dtype(dataset.dtype) is not None:
         return  # addresses in this very file
+    code = code_of(dataset.dtype) if dataset.chunks is None and dataset.shape else None
+    if code is not None and dataset.dtype.itemsize * dataset.shape[-1] <= SLOT:
+        for block in blocks(dataset, None, SLOT):
+            yield _unread(dataset, block, code)
+        return
     if not fields_of(dataset.dtype):
         for block in blocks(dataset, dataset.chunks):
             yield from parts_of(name, np.asarray(dataset[block]))
@@ -111,3 +119,18 @@ def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Sent]:
         yield [part(f"{name}.{field}", dataset.shape)]
         for block in blocks(dataset, dataset.chunks):
             yield from parts_of(f"{name}.{field}", np.asarray(dataset[block][field]))
+
+
+def _unread(dataset: h5py.Dataset, block: tuple[slice | int, ...], code: str) -> Unread:
+    """Return the numbers of a block of what is no chunk, which are read where they are wanted."""
+    begin = [each.start if isinstance(each, slice) else each for each in block]
+    count = [each.stop - each.start if isinstance(each, slice) else 1 for each in block]
+    begin += [0] * (len(dataset.shape) - len(begin))
+    count += dataset.shape[len(count) :]
+
+    def read(slot: memoryview[Any]) -> None:
+        space = dataset.id.get_space()
+        space.select_hyperslab(tuple(begin), tuple(count))
+        dataset.id.read(h5py.h5s.create_simple(tuple(count)), space, np.frombuffer(slot, dataset.dtype).reshape(count))
+
+    return Unread(code, prod(count) * dataset.dtype.itemsize, read)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from nexapod_batch.compare.budget import earned_by, most_of
 from nexapod_batch.compare.formats.foreign.asking import received
 from nexapod_batch.compare.formats.foreign.frames import send, send_batch
+from nexapod_batch.compare.formats.foreign.lending import Lender
 from nexapod_batch.compare.ignoring import names
 
 if TYPE_CHECKING:
@@ -69,10 +70,11 @@ def _end(process: int) -> None:
 def _read(kind: str, asked: Asked) -> NoReturn:
     """Read a file in a process of its own, which ends here whatever happens."""
     try:
-        for given, wanted in zip(asked.descriptors, (_STDIN, _STDOUT), strict=True):
+        file, pipe, memory, free = asked.descriptors
+        for given, wanted in ((file, _STDIN), (pipe, _STDOUT)):
             os.dup2(given, wanted)
             os.close(given)
-        _send_all(kind, asked.how, names(asked.ignored), _Limits(asked.seconds))
+        _send_all(kind, asked.how, names(asked.ignored), Lender(memory, free), _Limits(asked.seconds))
     finally:
         os._exit(0)
 
@@ -105,7 +107,7 @@ class _Limits:
             self._allowed = allowed
 
 
-def _send_all(kind: str, how: str, ignored: frozenset[str], limits: _Limits) -> None:
+def _send_all(kind: str, how: str, ignored: frozenset[str], lender: Lender, limits: _Limits) -> None:
     """Send everything, or why it cannot be read."""
     out = sys.stdout.buffer
     send(out, "begun", os.getpid())
@@ -119,7 +121,7 @@ def _send_all(kind: str, how: str, ignored: frozenset[str], limits: _Limits) -> 
     try:
         read = getattr(module, how, module.batches)  # rows, where they may stand in any order and are columns otherwise
         for batch in read(FILE, ignored):
-            limits.came_out(send_batch(out, batch))
+            limits.came_out(send_batch(out, batch, lender))
     except BrokenPipeError:
         return  # whoever compares has seen enough
     except Exception as error:  # noqa: BLE001 - each library has its own

@@ -9,12 +9,13 @@ import os
 import signal
 import socket
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from threading import Lock
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from nexapod_batch import interpreter
 from nexapod_batch.compare.formats.foreign.asking import ask
+from nexapod_batch.compare.formats.foreign.lending import Borrower
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,23 +88,28 @@ _lock = Lock()
 
 
 @contextmanager
-def read_by(kind: str, how: str, ignored: Sequence[str], file: IO[bytes], seconds: int) -> Iterator[IO[bytes]]:
-    """Give the pipe into which the tokens of a file come; behind it nobody reads that file any more.
+def read_by(
+    kind: str, how: str, ignored: Sequence[str], file: IO[bytes], seconds: int
+) -> Iterator[tuple[IO[bytes], Borrower]]:
+    """Give the pipe into which the tokens of a file come, and who borrows its numbers.
 
-    `seconds` are those of processor time that reading may take, but for what is allowed for what comes out of it.
+    Behind it nobody reads that file any more. `seconds` are those of processor time that reading may take, but for what
+    is allowed for what comes out of it.
     """
     mine, theirs = os.pipe()
-    with open(mine, "rb") as stream:
+    with open(mine, "rb") as stream, closing(Borrower()) as borrower:
         key = _Kind(os.getpid(), kind)
         try:
             with _lock:
                 program = _programs.get(key) or _Program(kind)
                 _programs[key] = program
-                program.begin(mine, how, ignored, seconds, (file.fileno(), theirs))
+                lent = borrower.memory, borrower.free
+                program.begin(mine, how, ignored, seconds, (file.fileno(), theirs, *lent))
         finally:
             os.close(theirs)
+            borrower.hand_over()
         try:
-            yield stream
+            yield stream, borrower
         finally:
             if os.getpid() == key.owner:
                 _end(key, program, mine)

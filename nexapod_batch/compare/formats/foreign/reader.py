@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import math
 import os
-from array import array
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -20,13 +17,12 @@ from nexapod_batch.compare.unpacking import missing_reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nexapod_batch.compare.numbers import Batch
+    from nexapod_batch.compare.formats.foreign.lending import Borrower
+    from nexapod_batch.compare.numbers import Batch, Lent
     from nexapod_batch.compare.stream import Source
 
 __all__ = ["read_as"]
 
-#: Bytes that wait in the pipe: fewer mean more turns of the two processes.
-_PIPE = 1 << 20
 #: Seconds of processor time where nobody says how many.
 _MOST_S = 4 * 3600
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,37 +30,43 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def read_as(
     kind: str, wanted: str, place: type[Parts | Rows] = Parts
-) -> Callable[[Source, str], tuple[Parts | Rows, Iterator[Batch]]]:
+) -> Callable[[Source, str], tuple[Parts | Rows, Iterator[Batch | Lent]]]:
     """Return what reads files of a kind, by the module of that name; `wanted` says what they are, for people."""
 
-    def read(source: Source, suffix: str) -> tuple[Parts | Rows, Iterator[Batch]]:  # noqa: ARG001
+    def read(source: Source, suffix: str) -> tuple[Parts | Rows, Iterator[Batch | Lent]]:  # noqa: ARG001
         return place(), _batches(source, kind, wanted)
 
     return read
 
 
-def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch]:
+def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch | Lent]:
     how = "rows" if source.rule.unordered else "batches"
     seconds = math.ceil(min(_MOST_S, max(1.0, source.budget.left())))
-    with source.file() as file, read_by(kind, how, sorted(source.rule.ignore), file, seconds) as stream:
-        with contextlib.suppress(OSError):  # a user may have too many large pipes
-            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE)
-        received = _Received(source, stream, wanted, seconds)
+    with source.file() as file, read_by(kind, how, sorted(source.rule.ignore), file, seconds) as (stream, borrower):
+        received = _Received(source, _Sender(stream, borrower, seconds), wanted)
         try:
             yield from received.batches()
         finally:
             source.budget.charge(received.spent())
 
 
+class _Sender(NamedTuple):
+    """The process that reads a file, as this side has it."""
+
+    stream: IO[bytes]
+    borrower: Borrower
+    seconds: int  # of processor time that it has
+
+
 class _Received:
     """What the program sends of one file."""
 
-    def __init__(self, source: Source, stream: IO[bytes], wanted: str, seconds: int) -> None:
-        """Take the pipe, and the seconds that the process has that reads."""
-        self._source, self._stream, self._wanted, self._seconds = source, stream, wanted, seconds
+    def __init__(self, source: Source, sender: _Sender, wanted: str) -> None:
+        """Take what it sends by."""
+        self._source, self._sender, self._wanted = source, sender, wanted
         self._process = 0
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch | Lent]:
         """Yield everything; CompareError for what cannot be read, or where it breaks off."""
         while True:
             size = int.from_bytes(self._exactly(4), "big")
@@ -81,7 +83,7 @@ class _Received:
                 self._process = content
             elif kind in NUMBERS and isinstance(content, int):
                 self._source.budget.came_out(content)
-                yield self._numbers(kind, content)
+                yield from self._numbers(kind, content)
             elif kind == "tokens" and isinstance(content, list):
                 self._source.budget.came_out(size)
                 yield [token for token in content if isinstance(token, bytes | int | float)]
@@ -95,32 +97,24 @@ class _Received:
         fields = stat.rpartition(b") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    def _numbers(self, kind: str, size: int) -> array[Any]:
-        """Return numbers that follow a frame, read to where they stay."""
-        numbers: array[Any] = array(kind)
-        if not 0 <= size <= MOST or size % numbers.itemsize:
+    def _numbers(self, kind: str, size: int) -> Iterator[Lent]:
+        """Yield the numbers that a frame tells of."""
+        try:
+            yield from self._sender.borrower.borrowed(kind, size)
+        except ValueError:
             self._taken_over()
-        numbers = array(kind, bytes(numbers.itemsize)) * (size // numbers.itemsize)
-        view = memoryview(numbers).cast("B") if size else memoryview(bytearray())
-        at = 0
-        while at < size:
-            count = self._stream.readinto(view[at:])  # type: ignore[attr-defined] # it is buffered
-            if not count:
-                self._broken()
-            at += count
-        return numbers
 
     def _taken_over(self) -> NoReturn:
         self._source.refuse("a library that was taken over", self._wanted)
 
     def _broken(self) -> NoReturn:
         """Raise for a process that ended too early: by its time, or by what its library makes of the file."""
-        if self.spent() >= self._seconds:
+        if self.spent() >= self._sender.seconds:
             self._source.budget.exceeded(self._source.name)
         self._source.refuse("what its library broke off at, or took more memory for than it may", self._wanted)
 
     def _exactly(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        data = self._sender.stream.read(size)
         if len(data) != size:
             self._broken()
         return data
