@@ -123,7 +123,9 @@ def allowing(*streams: BinaryIO) -> Iterator[None]:
 
 
 def size_of(stream: BinaryIO) -> int:
-    """Return the bytes of a file; 0 where that cannot be said."""
+    """Return the bytes of a file, or of all files of a store; 0 where that cannot be said."""
+    if isinstance(known := getattr(stream, "size", None), int):
+        return known
     stream = getattr(stream, "source", stream)  # of one that digests what is read
     try:
         at = stream.tell()

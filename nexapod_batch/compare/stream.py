@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 from nexapod_batch.compare.budget import current
+from nexapod_batch.compare.stores import StoreFiles
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import CompareRule
 
@@ -27,7 +28,7 @@ class Source:
     """A binary stream that need not be seekable and may return less than it was asked for."""
 
     def __init__(
-        self, stream: BinaryIO, name: str, rule: CompareRule | None = None, *, packed: bool = False
+        self, stream: BinaryIO | StoreFiles, name: str, rule: CompareRule | None = None, *, packed: bool = False
     ) -> None:
         """Read the first bytes, so that `head` can be looked at before anything is taken.
 
@@ -37,7 +38,8 @@ class Source:
         self.budget = current()
         self._packed = packed
         self.rule = rule or CompareRule()
-        self._stream = stream
+        self._stream = cast("BinaryIO", stream)
+        self.store = stream if isinstance(stream, StoreFiles) else None
         self._line = 1
         self._left_out: Callable[[bytes], bool] | None = None
         self.head = self._pending = b""

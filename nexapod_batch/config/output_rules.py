@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from nexapod_batch.model.job import Agreement, Comparator, CompareRule, Output
@@ -27,11 +28,16 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
             report.add(f"{where}.path", "stands there twice", got=one["path"], wanted="each output once")
         seen.add(one["path"])
         if rule := _rule(one, where, report):
-            found.append(Output(path=one["path"], rule=rule, optional=one["optional"]))
+            found.append(Output(path=_whole(one["path"]), rule=rule, optional=one["optional"]))
             _warn_of_format(found[-1], where, report)
     if found and not report.problems:
         _check_that_one_votes(found, report)
     return tuple(found)
+
+
+def _whole(path: str) -> str:
+    """Return the path of an output: of a store, which is a folder, all that is in it."""
+    return f"{path}/**" if path.lower().endswith(".zarr") else path
 
 
 def _check_that_one_votes(found: list[Output], report: Report) -> None:
@@ -44,17 +50,21 @@ def _check_that_one_votes(found: list[Output], report: Report) -> None:
 
 def _warn_of_format(output: Output, where: str, report: Report) -> None:
     """Warn of what the suffix of an output tells: bytes that never agree, a reader that is missing here."""
-    suffix = output.path.removesuffix(".zip").rpartition(".")[2].lower()
+    suffix = _STORE.sub(".zarr", output.path.lower()).rpartition(".")[2]
     _refuse_unknown(output, where, report)
     if suffix not in _READERS or output.rule.agreement is Agreement.NOTHING or output.rule.normalize:
         return
     if output.rule.agreement is Agreement.BYTES:
+        if suffix == "zip":  # of anything
+            return
         report.warnings.append(
             f'{where}: .{suffix} files of two runs seldom have the same bytes: compare = "content" looks into them'
         )
         return
     from nexapod_batch.requirements import absent, install_command  # noqa: PLC0415 - seldom
 
+    if suffix == "zip":
+        report.warnings.append(f"{where}: of .zip files only stores of Zarr can be looked into")
     missing = absent(_READERS[suffix])
     if missing:
         report.warnings.append(
@@ -68,13 +78,17 @@ def _refuse_unknown(output: Output, where: str, report: Report) -> None:
     if output.rule.normalize or output.rule.agreement in {Agreement.BYTES, Agreement.NOTHING}:
         return
     path = output.path.lower()
+    _, of_store, behind = path.partition(".zarr/")
+    if of_store and behind != "**":
+        report.add(
+            f"{where}.path", "a part of a store of Zarr cannot be compared by itself", got=output.path,
+            wanted=f'path = "{output.path[: path.index(of_store) + 5]}", all of it',
+        )  # fmt: skip
+        return
     unknown = [part for part in path.rpartition("/")[2].split(".")[1:][-2:] if part in _UNKNOWN]
-    unknown += [part for part in ("zarr",) if f".{part}/" in path]
-    if not unknown or path.endswith(".zarr.zip"):
+    if not unknown:
         return
     hint = "or normalize it, or write a format of the page my-file"
-    if "zarr" in unknown:
-        hint = "or leave the folder in one file: python3 -m zipfile -c run.zarr.zip run.zarr/"
     report.add(
         f"{where}.compare", f"cannot look into .{unknown[0]} files", got=output.rule.comparator.value,
         wanted='compare = "exact" or "none"', hint=hint,
@@ -86,17 +100,19 @@ def _must_vote(output: Output) -> bool:
     return not output.optional and output.rule.agreement is not Agreement.NOTHING
 
 
+#: How paths of stores of Zarr end.
+_STORE = re.compile(r"\.zarr(?:/\*\*|\.zip)$")
 #: Suffixes of formats that no comparator looks into.
 _UNKNOWN = frozenset(
-    {"7z", "mat", "pickle", "pkl", "rds", "root", "tar", "tgz", "zarr", "zip"}
+    {"7z", "mat", "pickle", "pkl", "rds", "root", "tar", "tgz"}
 )
 #: Suffixes of files that hold dates or are packed -> what reads them.
 _READERS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("h5", "hdf5", "he5", "nc", "nc4"), ("h5py",)),
     **dict.fromkeys(("png", "tif", "tiff"), ("PIL",)),
     **dict.fromkeys(("db", "sqlite", "sqlite3"), ()),
-    "zarr": ("zarr",), "parquet": ("pyarrow",), "zst": ("zstandard",), "fits": (), "npz": (), "gz": (), "bz2": (),
-    "xz": (),
+    "zarr": ("zarr",), "zip": ("zarr",), "parquet": ("pyarrow",), "zst": ("zstandard",), "fits": (), "npz": (),
+    "gz": (), "bz2": (), "xz": (),
 }  # fmt: skip
 
 #: Comparators of what a command printed.

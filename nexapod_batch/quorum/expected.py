@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from nexapod_batch.compare.stores import normalized_of, stores
 from nexapod_batch.files.output_files import has_glob, matches
 from nexapod_batch.model.job import Agreement, CompareRule, Isolation, TaskInputs
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.model.reason import Code, Reason, plain
-from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Outcome, normalizers_of
+from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Outcome, normalizers_of, unread_digest
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.job import Job
-    from nexapod_batch.trust.statement import Statement
+    from nexapod_batch.trust.statement import Statement, Subject
 
 __all__ = ["MAX_SKEW_MS", "Expected", "Place", "isolation_at_least"]
 
@@ -244,16 +245,40 @@ def _only_stdout(statement: Statement) -> Reason | None:
 def _listed(statement: Statement, outputs: Sequence[_Declared]) -> Reason | None:
     """Compare outputs that are listed one by one with the patterns that the job declares."""
     missing = {pattern for pattern, _, optional in outputs if not optional}
+    rules: dict[str, CompareRule] = {}
     for output in statement.subjects:
         matching = [(pattern, rule) for pattern, rule, _ in outputs if matches(output.name, pattern)]
         if not matching:
             return Reason(code=Code.OUTPUT_UNDECLARED, parameters={"output": plain(output.name)})
-        _, first_rule = matching[0]
-        if _misses_digest(first_rule, output.normalized):
-            return Reason(code=Code.OUTPUT_DIGESTS, parameters={"output": plain(output.name)})
+        _, rules[output.name] = matching[0]
         missing.difference_update(pattern for pattern, _ in matching)
+    if (without := _without_digest(statement.subjects, rules)) is not None:
+        return Reason(code=Code.OUTPUT_DIGESTS, parameters={"output": plain(without)})
     if missing:
         return Reason(code=Code.OUTPUT_MISSING, parameters={"pattern": plain(min(missing))})
+    return None
+
+
+def _without_digest(subjects: Sequence[Subject], rules: Mapping[str, CompareRule]) -> str | None:
+    """Return the first output that has not the kind of normalised digest that its rule asks for; None for none.
+
+    Of a store the file that stands for it has one, and the others have no vote, unless none of it could be read.
+    """
+    wanted: dict[str, str] = {}
+    by_name = {subject.name: subject for subject in subjects}
+    for store in stores(rules):
+        head = by_name[store.head]
+        unread = head.normalized == unread_digest(head.sha256)
+        digests = {name: by_name[name].sha256 for name in store.members}
+        wanted |= normalized_of(store, None if unread else head.normalized or "", digests)
+        wanted.pop(store.head)  # which is held to the rule, as any file is
+    for subject in subjects:
+        if subject.name in wanted:
+            misses = subject.normalized != wanted[subject.name]
+        else:
+            misses = _misses_digest(rules[subject.name], subject.normalized)
+        if misses:
+            return subject.name
     return None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from unit.test_my_file import KINDS, VALUES
+from kinds import KINDS, VALUES
 
 from nexapod_batch.compare.causes import causes_of
 from nexapod_batch.compare.places import place_of

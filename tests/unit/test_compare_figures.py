@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.test_my_file import KINDS, VALUES, agree
+from kinds import KINDS, VALUES
+from unit.test_my_file import agree
 
 from nexapod_batch.compare.reporting import told
 from nexapod_batch.compare.suggesting import suggested

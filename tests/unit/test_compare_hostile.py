@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
-from unit.test_my_file import KINDS, VALUES
+from kinds import KINDS, VALUES
 
 from nexapod_batch.compare.registry import first_difference, normalized_digest
 from nexapod_batch.errors import CompareError

@@ -134,8 +134,11 @@ def test_keys_reach_the_rule() -> None:
         ("a.h5", "unordered = true", "has no rows"),
         ("a.npy", "unordered = true", "has no rows"),
         ("a.zarr.zip", "unordered = true", "has no rows"),
-        ("a.zarr/**", "", "zipfile -c"),
-        ("out/a.zarr/c/0/0", "", "zipfile -c"),
+        ("a.zarr", "unordered = true", "has no rows"),
+        ("a.zarr/**", "unordered = true", "has no rows"),
+        ("a.zarr/*", "", 'path = "a.zarr", all of it'),
+        ("out/A.Zarr/c/0/0", "", 'path = "out/A.Zarr", all of it'),
+        ("out/*.zarr/T/**", "", r'path = "out/\*.zarr", all of it'),
     ],
 )
 def test_keys_that_a_file_has_no_use_for_are_told_at_submit(path: str, keys: str, match: str) -> None:
@@ -157,3 +160,18 @@ def test_unordered_needs_a_rule_that_is_an_equality(compare: str) -> None:
     """Of lines that are close to each other nobody can say which belongs to which."""
     with pytest.raises(DescriptorError, match="not used by"):
         parsed("a.parquet", f'compare = "{compare}"\nunordered = true\n'.replace('"1e-6"', "1e-6"))
+
+
+@pytest.mark.parametrize("path", ["a.zarr", "a.zarr/**", "{task}/A.Zarr"])
+@pytest.mark.parametrize("compare", ["content", "exact", "none"])
+def test_a_store_is_all_that_is_in_its_folder(path: str, compare: str) -> None:
+    """However it is written, and whatever is compared."""
+    job = parse(f'schema = 1\n[job]\nname = "x"\ncommand = ["true"]\n[[outputs]]\npath = "{path}"\ncompare = "{compare}"\n[[outputs]]\npath = "b"\n', Path("/"))
+    assert job.job.outputs[0].path == f"{path.removesuffix('/**')}/**"
+
+
+@pytest.mark.parametrize(("path", "compare", "warned"), [("a.zip", "content", True), ("a.zip", "exact", False), ("a.zarr.zip", "content", False)])
+def test_what_is_packed_is_said_to_be_a_store(path: str, compare: str, warned: bool) -> None:
+    """Before another archive fails on a node."""
+    job = parse(f'schema = 1\n[job]\nname = "x"\ncommand = ["true"]\n[[outputs]]\npath = "{path}"\ncompare = "{compare}"\n', Path("/"))
+    assert any("only stores of Zarr" in warning for warning in job.warnings) is warned

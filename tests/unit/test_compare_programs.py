@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pytest
-from unit.test_my_file import KINDS, VALUES
+from kinds import KINDS, VALUES
 
+from nexapod_batch.compare.formats.foreign.asking import Bounds
 from nexapod_batch.compare.formats.foreign.programs import read_by
 from nexapod_batch.compare.registry import first_difference
 from nexapod_batch.compare.stream import Source
@@ -40,7 +41,7 @@ def file_of(kind: str) -> IO[bytes]:
 @contextmanager
 def reading(kind: str = "HDF5") -> Iterator[IO[bytes]]:
     """Give what a program sends of a file of a kind, behind the number of the process that reads it."""
-    with file_of(kind) as file, read_by(KIND[kind], "batches", (), file, 60) as (stream, _):
+    with file_of(kind) as file, read_by(KIND[kind], "batches", (), file, Bounds(60, 1 << 20)) as (stream, _):
         stream.read(int.from_bytes(stream.read(4), "big"))
         yield stream
 

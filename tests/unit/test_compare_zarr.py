@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexapod_batch.compare.formats.foreign.zarr_zip import batches
+from nexapod_batch.compare.formats.foreign.zarr_store import batches
 from nexapod_batch.compare.registry import first_difference, normalized_digest
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import Comparator, CompareRule

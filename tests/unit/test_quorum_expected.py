@@ -27,6 +27,7 @@ from nexapod_batch.model.replica import Continuation, ReplicaName
 from nexapod_batch.quorum.expected import MAX_SKEW_MS, Expected, Place, isolation_at_least
 from nexapod_batch.trust.statement import (
     NO_DIGEST,
+    NO_VOTE,
     ContainerUse,
     GpuUse,
     Normalizer,
@@ -34,6 +35,7 @@ from nexapod_batch.trust.statement import (
     SavedFile,
     Statement,
     Subject,
+    unread_digest,
 )
 from nexapod_batch.wording import sentence
 
@@ -255,3 +257,49 @@ def test_a_cluster_may_name_its_hosts() -> None:
 def test_isolation_has_an_order(isolation: Isolation, least: Isolation, enough: bool) -> None:
     """A container is more than files, and files are more than nothing."""
     assert isolation_at_least(isolation, least) is enough
+
+
+HEAD, CHUNK, NESTED = "run.zarr/zarr.json", "run.zarr/T/c/0/0", "run.zarr/T/zarr.json"
+
+
+def store(**normalized: str | None) -> tuple[Subject, ...]:
+    """Return the files of a store, by default as an honest runner signs them, behind the other outputs."""
+    given = {"head": B, "chunk": NO_VOTE, "nested": NO_VOTE, **normalized}
+    named = (("chunk", CHUNK), ("nested", NESTED), ("head", HEAD))
+    return (*subjects(), *[Subject(name=name, sha256=A, normalized=given[key], size=1) for key, name in named])
+
+
+UNREAD = unread_digest(A)
+STORE_RULES = {
+    "significant": CompareRule(comparator=Comparator.SIGNIFICANT, digits=3), "allclose": JOB.outputs[2].rule,
+    "exact": CompareRule(), "none": CompareRule(comparator=Comparator.NONE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "normalized", "right"),
+    [
+        ("significant", {}, True),
+        ("significant", {"head": UNREAD, "chunk": UNREAD, "nested": UNREAD}, True),
+        ("significant", {"head": NO_VOTE}, False),
+        ("significant", {"head": None}, False),
+        ("significant", {"head": NO_DIGEST}, False),
+        ("significant", {"chunk": B}, False),
+        ("significant", {"nested": B, "head": NO_VOTE}, False),
+        ("significant", {"head": UNREAD}, False),
+        ("significant", {"chunk": UNREAD}, False),
+        ("significant", {"chunk": None}, False),
+        ("allclose", {"head": NO_DIGEST}, True),
+        ("allclose", {"head": B}, False),
+        ("allclose", {"head": NO_VOTE}, False),
+        ("allclose", {"head": NO_DIGEST, "chunk": NO_DIGEST}, False),
+        ("exact", {"head": None, "chunk": None, "nested": None}, True),
+        ("exact", {"head": None}, False),
+        ("none", {"head": NO_VOTE}, True),
+    ],
+)
+def test_one_file_of_a_store_has_its_digest(rule: str, normalized: dict[str, str | None], right: bool) -> None:
+    """That which describes the root, as the rule has it; a node that leaves everything without a vote is refused."""
+    job = replace(JOB, outputs=(*JOB.outputs, Output(path="run.zarr/**", rule=STORE_RULES[rule])))
+    found = Expected(job).contradiction(statement(subjects=store(**normalized)), PLACE)
+    assert (found is None) is right, found

@@ -53,7 +53,7 @@ class Format(NamedTuple):
 
 _TEXT = Format("text", frozenset(), (), text.read)
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
-_ZARR = Format("zarr", frozenset({"zarr"}), (), read_as("zarr_zip", "Zarr in a ZIP file"))
+_ZARR = Format("zarr", frozenset({"zarr", "zip"}), (), read_as("zarr_store", "Zarr"))
 _sqlite = read_as("sqlite", "a database of SQLite", Rows)
 _hdf5 = read_as("hdf5", "an HDF5 or NetCDF 4 file")
 #: Every format but plain text, which everything else is.
@@ -80,7 +80,7 @@ BINARY = frozenset({"npy", "npz", "fits", "netcdf", "hdf5", "parquet", "sqlite",
 LINES_BY_PATTERN = frozenset({"text", "xml", "free", "pdb"})
 
 
-_ZIPPED = re.compile(r"\.zarr\.zip$", re.IGNORECASE)
+_STORE = re.compile(r"\.zarr(?:\.zip|/\*\*)$", re.IGNORECASE)
 
 
 class Reading:
@@ -151,8 +151,8 @@ def as_plain_text(source: Source) -> bool:
 
 
 def suffix_of(name: str) -> str:
-    """Return the end of a name, in lower case and without its point; `csv` of `a.csv.gz`, `zarr` of `a.zarr.zip`."""
-    _, point, suffix = _ZIPPED.sub(".zarr", inner_name(name)).rpartition(".")
+    """Return the end of a name, in lower case and without its point: `csv` of `a.csv.gz`, `zarr` of `a.zarr/**`."""
+    _, point, suffix = _STORE.sub(".zarr", inner_name(name)).rpartition(".")
     return suffix.lower() if point else ""
 
 
@@ -162,7 +162,7 @@ def format_of_name(name: str) -> str:
 
 
 def _format(head: bytes, suffix: str) -> Format:
-    if suffix == "zarr":  # it begins as .npz does
+    if suffix in _ZARR.suffixes:  # packed it begins as .npz does
         return _ZARR
     for file_format in FORMATS:
         if head.startswith(file_format.magic):

@@ -11,13 +11,21 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from msgspec.structs import replace
 
 from nexapod_batch.compare.budget import Budget, within
+from nexapod_batch.compare.stores import stores
 from nexapod_batch.coordinator.evidence.possession import had_none
-from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
+from nexapod_batch.coordinator.evidence.replica_outputs import (
+    opened_store,
+    outputs_of,
+    read_signed,
+    rule_for,
+    statement_of,
+)
 from nexapod_batch.errors import CompareError, TryAgainError, UnsafeOutputError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.job import Agreement
@@ -28,6 +36,7 @@ from nexapod_batch.trust.statement import Outcome, vote_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nexapod_batch.compare.stores import Store
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.replica_outputs import OpenFiles
     from nexapod_batch.model.job import CompareRule, Job
@@ -56,6 +65,12 @@ class _CannotCompareError(Exception):
         """Keep the number of the replica, and the reason."""
         super().__init__(why)
         self.number, self.why, self.unread = number, why, unread
+
+
+def _incomparable(number: int, fault: CompareError) -> _CannotCompareError:
+    """Return the error for a replica whose outputs can be read, and not be compared with those of one before it."""
+    why = f"its outputs cannot be compared with others: {fault.what}: got {fault.got}"
+    return _CannotCompareError(number, why)
 
 
 def without_unusable(vote: Vote, apart: Mapping[int, str], unread: Mapping[int, str]) -> Vote:
@@ -170,13 +185,14 @@ class Measuring:
         task = self._rows[left].task
         rules = {name: rule_for(self._job, task, name) for name in {**a.files, **b.files}}
         compared = {name: rule for name, rule in rules.items() if rule.agreement is Agreement.TOLERANCE}
-        if any((name in a.files) != (name in b.files) for name in compared):
+        ours, theirs = (_stores(files.files, compared) for files in (a, b))
+        of_stores = {name for store in (*ours.values(), *theirs.values()) for name in store.members}
+        alone = [name for name in compared if name not in of_stores]
+        if any((name in a.files) != (name in b.files) for name in alone) or ours.keys() != theirs.keys():
             return False  # what is there in others is in the vote
         return all(
-            self._close_files(name, rule, left, right)
-            for name, rule in compared.items()
-            if a.files[name] != b.files[name]
-        )
+            self._close_files(name, compared[name], left, right) for name in alone if a.files[name] != b.files[name]
+        ) and all(self._close_stores({left: store, right: theirs[head]}) for head, store in ours.items())
 
     def _close_files(self, name: str, rule: CompareRule, left: int, right: int) -> bool:
         from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415 - knows many formats
@@ -195,10 +211,38 @@ class Measuring:
             for number, stream in ((left, a), (right, b)):
                 self._is_signed(number, name, stream)
         if fault is not None:
-            self._who_is_no_table(name, rule, left, right)
-            why = f"its outputs cannot be compared with others: {fault.what}: got {fault.got}"
-            raise _CannotCompareError(max(left, right), why) from fault
+            self._who_is_no_table(name, rule, {number: partial(self._open, number, name) for number in (left, right)})
+            raise _incomparable(max(left, right), fault) from fault
         return difference is None
+
+    def _close_stores(self, sides: Mapping[int, Store]) -> bool:
+        """Say whether two stores, by the numbers of their replicas, are close."""
+        from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415
+
+        opened = {number: partial(self._open_store, number, store) for number, store in sides.items()}
+        one, other = opened.values()
+        store = next(iter(sides.values()))
+        try:
+            with within(Budget(_SECONDS)):
+                return first_difference(one(), other(), store.name, store.rule) is None
+        except CompareError as fault:
+            self._who_is_no_table(store.name, store.rule, opened)
+            raise _incomparable(max(opened), fault) from fault
+
+    def _open_store(self, number: int, store: Store) -> BinaryIO:
+        try:
+            files = opened_store(store, self._of(number), partial(self._read, number))
+        except UnsafeOutputError as error:
+            raise self._fault(number, error) from error
+        return cast("BinaryIO", files)
+
+    def _read(self, number: int, outputs: OpenFiles, name: str) -> bytes:
+        try:
+            return read_signed(outputs, name)
+        except UnsafeOutputError as error:
+            raise self._fault(number, error) from error
+        except OSError as error:
+            raise _away(name, error) from error
 
     def _is_signed(self, number: int, name: str, stream: Digesting) -> None:
         try:
@@ -208,13 +252,13 @@ class Measuring:
         if found != self._of(number).files[name]:
             raise _CannotCompareError(number, f"its output {name} changed after it was signed")
 
-    def _who_is_no_table(self, name: str, rule: CompareRule, left: int, right: int) -> None:
+    def _who_is_no_table(self, name: str, rule: CompareRule, opened: Mapping[int, Callable[[], BinaryIO]]) -> None:
         """Raise for the replica whose file cannot be read as what it is called: compared with itself."""
         from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415
 
-        for number in (left, right):
+        for number, opens in opened.items():
             try:
-                with self._open(number, name) as one, self._open(number, name) as two, within(Budget(_SECONDS)):
+                with opens() as one, opens() as two, within(Budget(_SECONDS)):
                     first_difference(one, two, name, rule)
             except CompareError as error:
                 why = f"its outputs cannot be compared: {error.what}: got {error.got}"
@@ -256,6 +300,11 @@ class Measuring:
         """Return one digest of all that a replica signed, as it is."""
         said = statement_of(self._c, self._rows[number].id)
         return bytes.fromhex(vote_of((subject.name, subject.sha256) for subject in said.subjects))
+
+
+def _stores(files: Mapping[str, str], rules: Mapping[str, CompareRule]) -> dict[str, Store]:
+    """Return the stores among files, by the file that stands for each."""
+    return {store.head: store for store in stores({name: rules[name] for name in files if name in rules})}
 
 
 def _away(what: str, error: OSError) -> TryAgainError:

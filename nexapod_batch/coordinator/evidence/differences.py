@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
 from nexapod_batch.compare.budget import Budget, within
+from nexapod_batch.compare.stores import stores
 from nexapod_batch.coordinator.evidence.closeness import tolerant
-from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for
+from nexapod_batch.coordinator.evidence.replica_outputs import opened_store, outputs_of, rule_for
 from nexapod_batch.errors import ConfigError, SchedulerError, UnsafeOutputError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.job import Agreement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
+    from nexapod_batch.compare.stores import Store
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.replica_outputs import OpenFiles, Outputs
     from nexapod_batch.model.job import Job
@@ -120,9 +123,17 @@ def different_files(
     """
     from nexapod_batch.compare.reporting import told  # noqa: PLC0415 - seldom, and knows many formats
 
-    for name in sorted({*left.files, *right.files}):
-        rule = rule_for(job, task, name)
-        if rule.agreement is Agreement.NOTHING:
+    rules = {name: rule_for(job, task, name) for name in sorted({*left.files, *right.files})}
+    ours, theirs = (
+        {store.name: store for store in stores({name: rules[name] for name in side.files}, exact=True)}
+        for side in (left, right)
+    )
+    both = ours.keys() & theirs.keys()
+    of_stores = {name for whole in both for name in (*ours[whole].members, *theirs[whole].members)}
+    for whole in sorted(both):
+        yield from _different_stores((ours[whole], left), (theirs[whole], right), hosts)
+    for name, rule in rules.items():
+        if rule.agreement is Agreement.NOTHING or name in of_stores:
             continue
         if name not in right.files or name not in left.files:
             yield {"name": name, "agree": False, "only_of": _SIDES[name in right.files]}
@@ -133,3 +144,22 @@ def different_files(
                 found = {"name": name, "agree": False, "unreadable": str(error)}
             if not found["agree"]:
                 yield found | ({"printed_by": rule.normalize[0]} if rule.normalize else {})
+
+
+def _different_stores(
+    one: tuple[Store, OpenFiles], other: tuple[Store, OpenFiles], hosts: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield what is said of two stores of one name that differ."""
+    from nexapod_batch.compare.reporting import told  # noqa: PLC0415 - as above
+
+    ours, theirs = ({name: files.files[name] for name in store.members} for store, files in (one, other))
+    if ours == theirs:
+        return
+    left, right = (cast("Callable[[], BinaryIO]", partial(opened_store, *side)) for side in (one, other))
+    name = one[0].name
+    try:
+        found = told(left, right, name, one[0].rule, hosts)
+    except (ConfigError, UnsafeOutputError) as error:
+        found = {"name": name, "agree": False, "unreadable": str(error)}
+    if not found["agree"]:
+        yield found

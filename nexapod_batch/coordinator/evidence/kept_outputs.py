@@ -12,11 +12,12 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-from nexapod_batch.compare.unread import Voted, voted
+from nexapod_batch.compare.stores import normalized_of, stores
+from nexapod_batch.compare.unread import Voted, voted, why_unread
 from nexapod_batch.coordinator.evidence.closeness import Digesting
 from nexapod_batch.coordinator.evidence.published_results import listed
-from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
-from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.coordinator.evidence.replica_outputs import opened_store, outputs_of, rule_for, statement_of
+from nexapod_batch.errors import CompareError, UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Agreement
 from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, unread_digest, vote_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from nexapod_batch.compare.stores import Store
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.replica_outputs import OpenFiles
     from nexapod_batch.model.job import CompareRule, Job
@@ -138,9 +140,33 @@ class KeptOutputs:
         signed = self._signed.get(number)
         if signed is None:
             raise UnsafeOutputError(self._why.get(number, "what it wrote is not known"))
-        found = {name: self._voted(number, name, rule_for(job, self._task, name)) for name in signed}
+        rules = {name: rule_for(job, self._task, name) for name in signed}
+        found: dict[str, Voted] = {}
+        for store in stores(rules):
+            found |= self._of_store(number, store)
+        found |= {name: self._voted(number, name, rule) for name, rule in rules.items() if name not in found}
         vote = vote_of([(name, one.normalized or signed[name]) for name, one in found.items()])
         return Answer(bytes.fromhex(vote), next((one.unread for one in found.values() if one.unread), ""))
+
+    def _of_store(self, number: int, store: Store) -> dict[str, Voted]:
+        """Return what each file of a store votes by; those of one that cannot be read by their bytes."""
+        from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415
+
+        normal: str | None = NO_DIGEST
+        why = ""
+        if store.rule.agreement is Agreement.TOLERANCE:
+            for name in store.members:
+                self._must_be_kept(number, name)
+        else:
+            try:
+                files = cast("BinaryIO", opened_store(store, self.files_of(number)))
+                normal = normalized_digest(files, store.name, store.rule)
+            except CompareError as error:
+                normal, why = None, why_unread(store.name, error)
+            except UnsafeOutputError as error:
+                raise self._not_kept(number, store.name) from error
+        of_each = normalized_of(store, normal, self._signed[number])
+        return {name: Voted(digest, why) for name, digest in of_each.items()}
 
     def _voted(self, number: int, name: str, rule: CompareRule) -> Voted:
         signed = self._signed[number][name]

@@ -10,12 +10,14 @@ import hashlib
 import io
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nexapod_batch.compare.stores import StoreFiles, content
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import output_files
@@ -24,16 +26,19 @@ from nexapod_batch.trust.statement import sizes_of
 from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from nexapod_batch.compare.stores import Store
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import VotingReplica
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["OpenFiles", "Outputs", "outputs_of", "rule_for", "saved_files_of", "statement_of"]
+__all__ = [
+    "OpenFiles", "Outputs", "opened_store", "outputs_of", "read_signed", "rule_for", "saved_files_of", "statement_of",
+]  # fmt: skip
 
 _CHUNK = 1024 * 1024
 #: What logs may have beyond the size of the outputs before they are looked at twice.
@@ -164,6 +169,31 @@ def rule_for(job: Job, task: int, name: str) -> CompareRule:
         if output_files.matches(name, expand(output.path, values)):
             return output.rule
     return Rule()
+
+
+def opened_store(
+    store: Store, outputs: OpenFiles, read: Callable[[OpenFiles, str], bytes] | None = None
+) -> StoreFiles:
+    """Return the files of a store, each of which is held to its digest when it is read: by `read_signed`, or `read`.
+
+    Errors are those of `read_signed`.
+    """
+    size = sum(_length(outputs, name) for name in store.members)
+    return StoreFiles(store, partial(read or read_signed, outputs), size)
+
+
+def read_signed(outputs: OpenFiles, name: str) -> bytes:
+    """Return a file of a store; UnsafeOutputError where it is not what was signed, OSError."""
+    with outputs.open(name) as stream:
+        data = content(stream, name)
+    if hashlib.sha256(data).hexdigest() != outputs.files[name]:
+        raise UnsafeOutputError(f"{name!r} changed after it was signed", wanted=f"sha256 {outputs.files[name]}")
+    return data
+
+
+def _length(outputs: OpenFiles, name: str) -> int:
+    with outputs.open(name) as stream:
+        return stream.seek(0, os.SEEK_END)
 
 
 def _from_manifest(job: Job, statement: Statement, folder: Path) -> dict[str, str]:

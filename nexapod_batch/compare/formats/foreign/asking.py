@@ -1,7 +1,7 @@
 """What is asked of the program that reads files: lists in MessagePack, each behind its length in four bytes.
 
-(number, how, ignored, seconds) has a file read, which comes beside the length with the pipe that its tokens go to, and
-with what numbers are lent by (`lending`). (number, "", (), 0) ends that; nothing is answered.
+(number, how, ignored, (seconds, size)) has a file read, which comes beside the length with the pipe that its tokens go
+to, and with what numbers are lent by (`lending`). (number, "", (), (0, 0)) ends that; nothing is answered.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Asked", "ask", "received"]
+__all__ = ["Asked", "Bounds", "ask", "received"]
 
 _LENGTH = 4
 #: A file, a pipe, memory, and the pipe by which it is given back.
 _DESCRIPTORS = 4
+
+
+class Bounds(NamedTuple):
+    """How much reading may take, but for what is allowed for what comes out of the file."""
+
+    seconds: int = 0  # of processor time
+    size: int = 0  # bytes of what is read
 
 
 class Asked(NamedTuple):
@@ -27,16 +34,17 @@ class Asked(NamedTuple):
     number: int  # of the reading
     how: str  # the function that reads; empty where reading is to end
     ignored: tuple[str, ...]
-    seconds: int  # of processor time that it may take
+    bounds: Bounds
     descriptors: list[int]  # of the file, of the pipe, of memory and of the pipe by which it is given back
 
 
+_NONE = Bounds()
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[int, str, tuple[str, ...], int]).decode
+_decode = msgspec.msgpack.Decoder(tuple[int, str, tuple[str, ...], Bounds]).decode
 
 
 def ask(
-    channel: socket.socket, number: int, how: str = "", ignored: Sequence[str] = (), seconds: int = 0,
+    channel: socket.socket, number: int, how: str = "", ignored: Sequence[str] = (), bounds: Bounds = _NONE,
     descriptors: Sequence[int] = (),
 ) -> None:  # fmt: skip
     """Send one list.
@@ -45,7 +53,7 @@ def ask(
         OSError: The program is gone.
 
     """
-    data = _encode((number, how, ignored, seconds))
+    data = _encode((number, how, ignored, bounds))
     socket.send_fds(channel, [len(data).to_bytes(_LENGTH, "big")], descriptors)
     channel.sendall(data)
 

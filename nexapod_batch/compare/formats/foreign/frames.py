@@ -1,7 +1,9 @@
 """What the program sends: pairs in MessagePack, (kind, content), each behind its length in four bytes.
 
 `begun` is the first, and has the number of the process; `tokens` has a list of them; a code of `array` has the number
-of bytes of numbers, which lie in the next slot (`lending`); `refused`, `missing` and `end` are the last.
+of bytes of numbers, which lie in the next slot (`lending`); `refused`, `missing` and `end` are the last. `want` has the
+name of a file of a store, or "" for what there is; it is answered by eight bytes with a length and so many bytes, or by
+the largest length where there is no such file.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
     #: Tokens, numbers as a library holds them, or such as it is still to read.
     Sent: TypeAlias = "Batch | memoryview[Any] | Unread"
 
-__all__ = ["MOST", "NUMBERS", "Unread", "send", "send_batch"]
+__all__ = ["MOST", "NUMBERS", "Unread", "answer", "answered", "send", "send_batch"]
 
 #: Bytes of a frame, at most.
 MOST = 256 << 20
 #: Codes of `array` that numbers are sent by.
 NUMBERS = frozenset("bBhHiIqQfd")
+#: Bytes of the length of an answer, and the length that says that there is nothing.
+_ANSWER, _NOTHING = 8, (1 << 64) - 1
 
 
 class Unread(NamedTuple):
@@ -62,3 +66,26 @@ def send_batch(stream: BinaryIO, batch: Sent, lender: Lender) -> int:
         send(stream, kind, size)
         stream.flush()
     return len(content)
+
+
+def answer(stream: BinaryIO, content: bytes | None) -> None:
+    """Write what was wanted; None: there is no such file."""
+    stream.write((_NOTHING if content is None else len(content)).to_bytes(_ANSWER, "big"))
+    stream.write(content or b"")
+    stream.flush()
+
+
+def answered(stream: BinaryIO) -> bytes | None:
+    """Return what was wanted; None: there is no such file.
+
+    Raises:
+        ValueError: Whoever answers is gone.
+
+    """
+    size = int.from_bytes(stream.read(_ANSWER), "big")
+    if size == _NOTHING:
+        return None
+    content = stream.read(size)
+    if len(content) != size:
+        raise ValueError("nobody answers any more")
+    return content

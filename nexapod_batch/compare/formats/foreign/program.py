@@ -22,7 +22,7 @@ from nexapod_batch.compare.formats.foreign.lending import Lender
 from nexapod_batch.compare.ignoring import names
 
 if TYPE_CHECKING:
-    from nexapod_batch.compare.formats.foreign.asking import Asked
+    from nexapod_batch.compare.formats.foreign.asking import Asked, Bounds
 
 __all__ = ["FILE", "main"]
 
@@ -74,7 +74,7 @@ def _read(kind: str, asked: Asked) -> NoReturn:
         for given, wanted in ((file, _STDIN), (pipe, _STDOUT)):
             os.dup2(given, wanted)
             os.close(given)
-        _send_all(kind, asked.how, names(asked.ignored), Lender(memory, free), _Limits(asked.seconds))
+        _send_all(kind, asked.how, names(asked.ignored), Lender(memory, free), _Limits(asked.bounds))
     finally:
         os._exit(0)
 
@@ -82,11 +82,11 @@ def _read(kind: str, asked: Asked) -> NoReturn:
 class _Limits:
     """What reading one file may take of this machine; the kernel ends what takes more."""
 
-    def __init__(self, seconds: int) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         """Begin before the file is opened."""
         for limit, value in ((resource.RLIMIT_AS, _SPACE), (resource.RLIMIT_CORE, 0)):
             resource.setrlimit(limit, (value, value))
-        self._seconds, self._most, self._out = seconds, most_of(os.fstat(_STDIN).st_size), 0
+        self._seconds, self._most, self._out = bounds.seconds, most_of(bounds.size), 0
         self._allowed = 0
         self.came_out(0)
 

@@ -20,6 +20,8 @@ from nexapod_batch.compare.formats.foreign.lending import Borrower
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from nexapod_batch.compare.formats.foreign.asking import Bounds
+
 __all__ = ["read_by"]
 
 #: One thread each, no locks, and no plug-ins that somebody else names.
@@ -50,12 +52,12 @@ class _Program:
             theirs.close()
 
     def begin(
-        self, number: int, how: str, ignored: Sequence[str], seconds: int, descriptors: Sequence[int]
+        self, number: int, how: str, ignored: Sequence[str], bounds: Bounds, descriptors: Sequence[int]
     ) -> None:
         """Have a file read; where the program is gone, nobody holds the other end of its pipe."""
         self.readings.add(number)
         with suppress(OSError):
-            ask(self._channel, number, how, ignored, seconds, descriptors)
+            ask(self._channel, number, how, ignored, bounds, descriptors)
 
     def end(self, number: int) -> None:
         """End a reading, and with the last one everything."""
@@ -89,12 +91,11 @@ _lock = Lock()
 
 @contextmanager
 def read_by(
-    kind: str, how: str, ignored: Sequence[str], file: IO[bytes], seconds: int
+    kind: str, how: str, ignored: Sequence[str], file: IO[bytes], bounds: Bounds
 ) -> Iterator[tuple[IO[bytes], Borrower]]:
     """Give the pipe into which the tokens of a file come, and who borrows its numbers.
 
-    Behind it nobody reads that file any more. `seconds` are those of processor time that reading may take, but for what
-    is allowed for what comes out of it.
+    Behind it nobody reads that file any more.
     """
     mine, theirs = os.pipe()
     with open(mine, "rb") as stream, closing(Borrower()) as borrower:
@@ -104,7 +105,7 @@ def read_by(
                 program = _programs.get(key) or _Program(kind)
                 _programs[key] = program
                 lent = borrower.memory, borrower.free
-                program.begin(mine, how, ignored, seconds, (file.fileno(), theirs, *lent))
+                program.begin(mine, how, ignored, bounds, (file.fileno(), theirs, *lent))
         finally:
             os.close(theirs)
             borrower.hand_over()

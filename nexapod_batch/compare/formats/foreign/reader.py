@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, cast
 
 import msgspec
 
-from nexapod_batch.compare.formats.foreign.frames import MOST, NUMBERS
+from nexapod_batch.compare.formats.foreign.asking import Bounds
+from nexapod_batch.compare.formats.foreign.frames import MOST, NUMBERS, answer
 from nexapod_batch.compare.formats.foreign.programs import read_by
 from nexapod_batch.compare.formats.named import Parts, Rows
 from nexapod_batch.compare.unpacking import missing_reader
@@ -40,10 +42,11 @@ def read_as(
 
 
 def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch | Lent]:
-    how = "rows" if source.rule.unordered else "batches"
     seconds = math.ceil(min(_MOST_S, max(1.0, source.budget.left())))
-    with source.file() as file, read_by(kind, how, sorted(source.rule.ignore), file, seconds) as (stream, borrower):
-        received = _Received(source, _Sender(stream, borrower, seconds), wanted)
+    with ExitStack() as stack:
+        begin = _of_file if source.store is None else _of_store
+        sender = begin(source, kind, seconds, stack)
+        received = _Received(source, sender, wanted)
         try:
             yield from received.batches()
         finally:
@@ -56,6 +59,23 @@ class _Sender(NamedTuple):
     stream: IO[bytes]
     borrower: Borrower
     seconds: int  # of processor time that it has
+    answers: IO[bytes] | None = None  # where it gets what it wants of a store
+
+
+def _of_file(source: Source, kind: str, seconds: int, stack: ExitStack) -> _Sender:
+    how, ignored = "rows" if source.rule.unordered else "batches", sorted(source.rule.ignore)
+    file = stack.enter_context(source.file())
+    bounds = Bounds(seconds, os.fstat(file.fileno()).st_size)
+    return _Sender(*stack.enter_context(read_by(kind, how, ignored, file, bounds)), seconds)
+
+
+def _of_store(source: Source, kind: str, seconds: int, stack: ExitStack) -> _Sender:
+    asked, ours = os.pipe()
+    answers = stack.enter_context(os.fdopen(ours, "wb"))
+    bounds = Bounds(seconds, source.store.size if source.store else 0)
+    with open(asked, "rb") as theirs:  # which nobody else may hold when the program is gone
+        reading = read_by(kind, "folder", sorted(source.rule.ignore), theirs, bounds)
+        return _Sender(*stack.enter_context(reading), seconds, answers)
 
 
 class _Received:
@@ -81,6 +101,8 @@ class _Received:
                 self._source.refuse(str(content)[:300], self._wanted)
             if kind == "begun" and isinstance(content, int):
                 self._process = content
+            elif kind == "want":
+                self._answer(str(content))
             elif kind in NUMBERS and isinstance(content, int):
                 self._source.budget.came_out(content)
                 yield from self._numbers(kind, content)
@@ -104,6 +126,17 @@ class _Received:
         except ValueError:
             self._taken_over()
 
+    def _answer(self, name: str) -> None:
+        """Send a file of a store, or how many bytes it has and the names of its files."""
+        store = self._source.store
+        if store is None or self._sender.answers is None:
+            self._taken_over()
+        content = store.member(name) if name else _encode((store.size, store.names))
+        try:
+            answer(cast("BinaryIO", self._sender.answers), content)
+        except BrokenPipeError:
+            self._broken()
+
     def _taken_over(self) -> NoReturn:
         self._source.refuse("a library that was taken over", self._wanted)
 
@@ -121,3 +154,4 @@ class _Received:
 
 
 _FRAME = msgspec.msgpack.Decoder(tuple[str, Any])
+_encode = msgspec.msgpack.Encoder().encode
