@@ -256,13 +256,30 @@ def in_any_order(head: str, lines: list[str], date: str) -> bytes:
 
 def lammps(values: np.ndarray[Any, Any], date: str) -> bytes:
     """Write a log as LAMMPS does: columns of a fixed width, times of its own, and the table of them."""
-    lines = [f"LAMMPS (2 Aug 2023)\n  using {date[-1]} OpenMP thread(s) per MPI task", "   Step          Temp          E_pair"]
-    lines += [f"{step:10d}   {value:<14.8g} {-value:<14.8g}" for step, value in enumerate(values[0])]
-    times = [
-        f"Loop time of 0.{date[-1]} on {date[-1]} procs for 3 steps", f"Performance: {date[-1]}.5 tau/day", f"9{date[-1]}% CPU use with 1 MPI tasks",
-        "Section |  min time  |  avg time  |%varavg| %total", f"Pair    | 0.0{date[-1]} | 0.1{date[-1]} |   0.0 | 84.{date[-1]}", f"Total wall time: 0:00:0{date[-1]}",
-    ]  # fmt: skip
-    return "\n".join([*lines, *times, ""]).encode()
+    day = date[-1]
+    steps = "".join(f"{step:10d}   {value:<14.8g} {-value:<14.8g}\n" for step, value in enumerate(values[0]))
+    return f"""LAMMPS (2 Aug 2023 - Update 3)
+  using {day} OpenMP thread(s) per MPI task
+Per MPI rank memory allocation (min/avg/max) = 3.{day}42 | 3.{day}42 | 3.{day}42 Mbytes
+   Step          Temp          E_pair
+{steps}Loop time of 0.0{day}9523 on {day} procs for 250 steps with 4000 atoms
+
+Performance: 123{day}6.789 tau/day, 46.{day}25 timesteps/s, 185.{day} katom-step/s
+98.{day}% CPU use with {day} MPI tasks x 1 OpenMP threads
+
+MPI task timing breakdown:
+Section |  min time  |  avg time  |  max time  |%varavg| %total
+---------------------------------------------------------------
+Pair    | 0.{day}2345    | 0.1{day}345    | 0.12{day}45    |   0.0 | 84.{day}9
+Neigh   | 0.0{day}2345   | 0.01{day}345   | 0.012{day}45   |   0.{day} | 10.{day}9
+Comm    | 0.00{day}345   | 0.001{day}45   | 0.0012{day}5   |   0.{day} |  3.{day}9
+Other   |            | 0.000{day}12   |            |       |  0.{day}4
+
+Nlocal:           4000 ave        4000 max        4000 min
+Histogram: 1 0 0 0 0 0 0 0 0 0
+Neighbor list builds = 12
+Total wall time: 0:00:0{day}
+""".encode()
 
 
 def espresso(values: np.ndarray[Any, Any], date: str) -> bytes:

@@ -16,6 +16,7 @@ from nexapod_batch.compare.ignoring import patterns
 from nexapod_batch.compare.numbers import value_of
 from nexapod_batch.compare.registry import comparison, first_difference
 from nexapod_batch.compare.stream import Source
+from nexapod_batch.compare.time_tables import rows_of_times
 from nexapod_batch.compare.unordered import UNORDERED
 from nexapod_batch.compare.unpacking import unpacked
 from nexapod_batch.errors import CompareError, CompareTimeError
@@ -180,7 +181,9 @@ def _entry(left: Callable[[], BinaryIO], difference: Difference, kind: str, rule
             return begin and f"/{begin}/"
         return _column(_lines(left, difference.name, rule), column, texts)
     if line := _LINE.match(where):
-        return _pattern(_lines(left, difference.name, rule), int(line[1]), texts)
+        number = int(line[1])
+        found = _pattern(_lines(left, difference.name, rule), number, texts)
+        return found or rows_of_times(_lines(left, difference.name, rule), number)
     part = _PART.fullmatch(_PLACE.sub("", where))
     if part is not None and ":" in where and _is_idle(part[2], texts):
         return part[2]
