@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.compare.digit_arrays import MOST_DIGITS, PADDING, Places, parsed, put, records, rounded
 from nexapod_batch.compare.like_lines import form_of_like_lines
-from nexapod_batch.compare.word_arrays import MOST_COLUMNS, Layout, Words, columns_written, marked_lines, words_of
+from nexapod_batch.compare.word_arrays import (
+    MOST_COLUMNS,
+    Layout,
+    Words,
+    are_texts,
+    columns_written,
+    marked_lines,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +94,10 @@ class _Writing:
             self._marked = self._kept & ~words.quoted
         self._first = words.places.start.copy()
         self._numbers = self._rounded(exact_integers)
+        if words.quoted is None:
+            which = np.flatnonzero(self._asked)
+            which = which[are_texts(self._letters, words.places.start[which], words.places.end[which])]
+            self._asked[which], self._kept[which] = False, True
 
     def form(self, asked: Asked) -> bytes:
         """Return everything, with a blank behind each token."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Block", "Known", "Layout", "Together", "by_arrays", "by_printf", "rounded", "significant_digits"]
 
 _WORDS = b"0123456789+-.eE"
-#: Bytes; fewer are not worth loading NumPy for.
-_MANY = 1 << 15
+#: Bytes; fewer are not worth loading NumPy for, and fewer of a large file not worth calling it.
+_MANY, _SOME = 1 << 15, 1 << 12
 #: Every character of a word as an x.
 _MASK = bytes.maketrans(_WORDS, b"x" * len(_WORDS))
 #: What could be a number that a double holds as 0 alone.
@@ -58,6 +58,7 @@ class Block(NamedTuple):
     layout: Layout
     read: Callable[[bytes], list[Token]]  # returns the tokens of such lines
     word: Callable[[bytes, int, int], Token]  # returns one: a text, and where in it the word begins and ends
+    of_many: bool = False  # whether it is one of those into which a large piece was cut
 
     def tokens(self) -> list[Token]:
         """Return the words."""
@@ -94,7 +95,7 @@ def rounded(block: Block, style: bytes, exact_integers: bool, known: Known) -> b
 
     `style` is printf's for numbers, and `known` has the normal forms of words.
     """
-    if len(block.raw) >= _MANY:
+    if len(block.raw) >= (_SOME if block.of_many else _MANY):
         form = by_arrays(block, style, exact_integers, known)
         if form is not None:
             return form

@@ -115,10 +115,11 @@ def _rows_of(marked: Marked) -> tuple[Array, list[int]] | None:
         return None  # another mark where lines should end
     if marked.raw.count(b"\n") != len(ends) - 1:
         return None  # a line end where cells should
-    first, others = roles[:count], roles[:-1]  # behind the last line no end is written
-    if (others != np.resize(first, len(others))).any():
+    table = roles.reshape(-1, count)
+    last, first = table[-1, :-1], table[0, :-1]  # behind the last line no end is written
+    if (table[:-1] != table[0]).any() or (last != first).any():
         return None
-    return marks.reshape(-1, count), first.tolist()
+    return marks.reshape(-1, count), table[0].tolist()
 
 
 def _words_of(roles: list[int]) -> _Line | None:

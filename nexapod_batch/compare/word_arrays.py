@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXPONENT", "MOST_COLUMNS", "ODD", "POINT", "QUOTE", "SINGLE", "START", "STOP", "Layout", "Marked", "Words",
-    "begun", "columns_written", "marked_lines", "without_blanks", "words_of",
+    "are_texts", "begun", "columns_written", "marked_lines", "without_blanks", "words_of",
 ]  # fmt: skip
 
 #: What a byte is, or may be the mark of; what is above that of a word is a mark.
@@ -24,6 +24,8 @@ MOST_COLUMNS = 10_000
 _NEWLINE, _BLANK, _COMMA, _MARK = ord("\n"), ord(" "), ord(","), ord('"')
 #: Blanks around a cell that are taken off one by one.
 _FEW_BLANKS = 40
+#: Characters of a word that is looked at as a whole.
+_SHORT = 8
 
 
 class Layout(NamedTuple):
@@ -124,6 +126,27 @@ def _asked(first: Array, length: Array, like_numbers: Array, others: Array) -> A
         named = ((small == ord("n")) | (small == ord("i"))) & ((size == len("nan")) | (size == len("infinity")))
         asked[which] = like_numbers[which] | named
     return asked
+
+
+def are_texts(letters: Array, start: Array, end: Array) -> Array:
+    """Say which words are short and have no point, but a character that no number has without one: `0/1`, `1bar`."""
+    import numpy as np  # noqa: PLC0415
+
+    last = np.minimum(end - start, _SHORT) - 1
+    signs = _signs()[letters[start[:, None] + np.minimum(np.arange(_SHORT), last[:, None])]]
+    texts: Array = (end - start <= _SHORT) & (signs == 1).any(1) & (signs < 2).all(1)
+    return texts
+
+
+@cache
+def _signs() -> Array:
+    """Return 2 for a point, 0 for characters that a number has without one, 1 for all others."""
+    import numpy as np  # noqa: PLC0415
+
+    table = np.ones(256, np.uint8)
+    table[list(b"0123456789+-eEdDnNaAiIfFtTyY")] = 0
+    table[ord(".")] = 2
+    return table
 
 
 def _places(marks: Array, roles: Array, span: tuple[Array, Array], inner: Array, count: Array) -> tuple[Places, Array]:

@@ -33,7 +33,7 @@ values = st.one_of(
 halves = st.tuples(st.integers(0, 10**9), st.integers(0, 9)).map(lambda pair: f"{pair[0]}"[: pair[1]] + f".{pair[0]}5")
 whole = st.one_of(st.integers(-999, 999), st.integers(-(10**20), 10**20)).map(str)
 odd = st.sampled_from([
-    "1", "00.5", "1e400", "1.0e-400", ".5", "-.5", "5.", "-", "+", ".", "+1.5", "+7", "-0", "007", "nan", "NaN", "-inf", "Infinity", "x", "ice", "name", "0.0e-999", "1.5.5",
+    "1", "0/1", "1bar", "3x", "12e5_", "1nan", "00.5", "1e400", "1.0e-400", ".5", "-.5", "5.", "-", "+", ".", "+1.5", "+7", "-0", "007", "nan", "NaN", "-inf", "Infinity", "x", "ice", "name", "0.0e-999", "1.5.5",
     "0." + "0" * 400 + "1", "1.5E5", "2.5e+05", "1D05", "1.5D+03", "1e5", "5e+00", "5E3", "1,5e+00", "12.5%", "3*0.5", "0.1234-0.5678", "1.5+2.0j", "0.12-100", "a.b", "dead", "e.5", "é", "\xa0",
     '"q"', '"1.5"', '"a b"', "E=1.5,", "(1.0,2.0)", "10.0.0.1", "2026-01-01", "12:30:00", "1_000.5", "0x1F", "--1.5", "1.5-", "1.5e", "1.5e+", "1.5e+1", "1.5e+100", "1.5e+1x", "7e", ".e5", "\\",
 ])  # fmt: skip
@@ -107,6 +107,23 @@ def test_usual_lines_are_taken_together(reader: str, line: str) -> None:
     (block,) = blocks_of(f"{line}\n".encode() * 9, reader)
     normal = SIGNIFICANT.token(RULES[3])
     assert by_arrays(block, SIGNIFICANT.style(RULES[3]), True, Known(normal)) == b"".join(normal(token) + b" " for token in block.tokens())
+
+
+@pytest.mark.parametrize("rule", [RULES[3], RULES[2], RULES[9]])
+@pytest.mark.parametrize("head", ["ITEM: TIMESTEP\n0\n", "frame 7, E = -1.5\n", "   \n\nx\n", "1.5  x\n2.5    3.5\n", ""])
+@pytest.mark.parametrize("end", ["\n", " \n", "\r\n", "\n\n  \n"])
+def test_frames_of_numbers_are_what_their_words_are(rule: CompareRule, head: str, end: str) -> None:
+    """Lines of numbers are taken by themselves from among others, wherever they stand."""
+    rows = "".join(f"{at} {at % 3} {at / 7:.6f} {-at / 3:12.4f}{end}" for at in range(900))
+    content = (head + rows + head + rows[: len(rows) // 3] + head).encode()
+    comparison = SIGNIFICANT if rule.comparator is Comparator.SIGNIFICANT else ROUND
+    normal = comparison.token(rule)
+    batches = text.read(Source(io.BytesIO(content), "a", CompareRule()), "")[1]
+    tokens = [token for batch in batches for token in (batch if isinstance(batch, list) else batch.tokens())]
+    found = b"".join(comparison.normal_form(io.BytesIO(content), "a.txt", rule)).partition(b"\n")[2]
+    assert found == b"".join(normal(token) + b" " for token in tokens)
+    lines = content.replace(b"\r\n", b"\n").rstrip(b" \n") + b"\n"
+    assert tokens == text._tokens(text._PLAIN, lines)
 
 
 #: How the words of a line are written, and what stands behind each.

@@ -55,6 +55,12 @@ _FREE = _dialect(_CUT, columns=False)
 _GAP = b"  "
 _BLANKS = (b" ", b"\t", b"\r", b"\v", b"\f")
 _PIECE = re.compile(rb"\s+|\S+")
+#: Characters of lines of numbers, and such lines in turn with others.
+_NUMBERS = b"0123456789+-.eEdD \t\n"
+_NUMBER_LINE = rb"[0-9+\-.eEdD \t]*+\n"
+_LINES = re.compile(rb"((?:" + _NUMBER_LINE + rb")++)|(?:(?!" + _NUMBER_LINE + rb")[^\n]*\n)++")
+#: Bytes of such lines that are worth to be taken by themselves.
+_MANY = 1 << 13
 #: A word or a gap without an end is no table, and must not fill the memory.
 _LONGEST_WORD = 1 << 20
 #: A line longer than this is read in pieces.
@@ -108,10 +114,25 @@ def _blocks(text: bytes, dialect: _Dialect) -> Iterator[list[Token] | Block]:
             yield _tokens(dialect, text)
             return
     for part in parts_of(text):
-        lines = part.rstrip(b" \n")
-        if lines:
-            yield Block(lines, dialect.layout, partial(_tokens, dialect), _word)
-        yield [b"\n"] * part.count(b"\n", len(lines))
+        for run in _runs(part):
+            lines = run.rstrip(b" \n")
+            if lines:
+                yield Block(lines, dialect.layout, partial(_tokens, dialect), _word, len(part) > len(run))
+            yield [b"\n"] * run.count(b"\n", len(lines))
+
+
+def _runs(lines: bytes) -> Iterator[bytes]:
+    """Yield whole lines, many of numbers alone by themselves: they may be alike, as in a frame of a trajectory."""
+    begin = 0
+    if lines.translate(None, _NUMBERS):
+        for run in _LINES.finditer(lines):
+            if run[1] is not None and run.end() - run.start() >= _MANY:
+                if begin < run.start():
+                    yield lines[begin : run.start()]
+                yield run[1]
+                begin = run.end()
+    if begin < len(lines):
+        yield lines[begin:]
 
 
 def _word(text: bytes, start: int, end: int) -> Token:
