@@ -14,17 +14,25 @@ import numpy as np
 import pytest
 
 from nexapod_batch.compare.formats.foreign.lending import SLOT, Borrower, Lender
+from nexapod_batch.compare.formats.foreign.programs import kept
 from nexapod_batch.compare.formats.reading import Reading
 from nexapod_batch.compare.registry import first_difference
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.model.job import Comparator, CompareRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CLOSE = CompareRule(comparator=Comparator.ALLCLOSE, rtol=1e-9, atol=0.0)
 #: Bytes of several turns through all slots.
 MUCH = 20 * SLOT
+
+
+@pytest.fixture(autouse=True, scope="module")
+def program() -> Iterator[None]:
+    """Start one program for all of these files."""
+    with kept():
+        yield
 
 
 def hdf5(values: np.ndarray[Any, Any], **how: Any) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from kinds import KINDS, VALUES
 
 from nexapod_batch.compare.formats.foreign.asking import Bounds
-from nexapod_batch.compare.formats.foreign.programs import read_by
+from nexapod_batch.compare.formats.foreign.programs import kept, read_by
 from nexapod_batch.compare.registry import first_difference
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.errors import CompareError
@@ -123,6 +123,48 @@ def test_a_process_that_was_forked_meanwhile_has_a_program_of_its_own() -> None:
         assert os.waitpid(process, 0)[1] == 0
         with reading() as right:
             assert right.read() == whole
+
+
+def test_a_program_that_is_kept_reads_one_file_after_the_other() -> None:
+    """Each by another process, until nobody keeps it any more; where it ends meanwhile, the next file has another one."""
+    before = children()
+    with reading() as stream:
+        whole = stream.read()
+    with kept():
+        with kept(), reading() as stream:
+            assert stream.read() == whole
+            (program,) = children() - before
+        for _ in range(3):
+            with reading() as stream:
+                assert stream.read() == whole
+            assert children() - before == {program}
+        os.kill(program, signal.SIGKILL)
+        os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT)
+        with reading() as stream:
+            assert stream.read() == whole
+        (other,) = children() - before
+        assert other != program
+    assert children() == before
+
+
+def test_what_is_kept_is_no_other_process_s() -> None:
+    """One that is forked meanwhile has its own programs, and ends none at its end."""
+    before = children()
+    with kept():
+        with reading() as stream:
+            whole = stream.read()
+        process = os.fork()
+        if not process:
+            status = 1
+            with suppress(BaseException):
+                with reading() as stream:
+                    status = int(stream.read() != whole)
+                status += bool(children())
+            os._exit(status)
+        assert os.waitpid(process, 0)[1] == 0
+        with reading() as stream:
+            assert stream.read() == whole
+    assert children() == before
 
 
 @pytest.mark.parametrize("length", [10, 100_000, 1_000_000])

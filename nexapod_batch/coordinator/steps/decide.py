@@ -6,6 +6,7 @@ Decisions are functions of the replicas alone, so a pass may be repeated or inte
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -26,6 +27,7 @@ from nexapod_batch.store.repositories.tasks import TaskDecision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.pass_faults import Faults
@@ -148,11 +150,19 @@ def _decide(
         if task.state == TaskState.ACCEPTED:
             _decide_late(c, places, task, of_task[task.idx], known, batch)
     judge = Judge(c, places, of_task, known, signing, placeable, tolerant(places.job))
-    for judgements in judge.all(undecided, waits):
-        for judgement in judgements:
-            batch.add(judgement)
-        batch.write(c)
+    with _readers_kept() if judge.tolerant else nullcontext():
+        for judgements in judge.all(undecided, waits):
+            for judgement in judgements:
+                batch.add(judgement)
+            batch.write(c)
     batch.write(c)
+
+
+def _readers_kept() -> AbstractContextManager[None]:
+    """Keep what reads files of certain formats from one task to the next."""
+    from nexapod_batch.compare.formats.foreign.programs import kept  # noqa: PLC0415 - knows libraries
+
+    return kept()
 
 
 def _decide_late(

@@ -80,7 +80,7 @@ def digest_outputs(
     digests = sorted(output_files.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
     unread = ""
     subjects = []
-    with _bounded(rules.values()):
+    with _bounded(rules.values()), _readers_kept(rules):
         of_stores = _of_stores(folder, rules, digests)
         for name, sha256, size in digests:
             normal, why = of_stores.get(name) or _voted(folder, name, sha256, rules[name], normalize)
@@ -97,6 +97,15 @@ def digest_outputs(
         vote = unread_digest(of_text)
     one = Subject(name="manifest", sha256=of_text, normalized=vote, size=len(text))
     return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text, unread=unread)
+
+
+def _readers_kept(rules: Mapping[str, CompareRule]) -> AbstractContextManager[None]:
+    """Keep what reads files of certain formats from one to the next; most outputs are not read as what they are."""
+    if all(rule.agreement is not Agreement.NORMAL_FORM for rule in rules.values()):
+        return nullcontext()
+    from nexapod_batch.compare.formats.foreign.programs import kept  # noqa: PLC0415 - seldom
+
+    return kept()
 
 
 def _found(job: Job, values: Mapping[str, str], folder: Path) -> dict[str, CompareRule]:

@@ -1,6 +1,7 @@
-"""The programs that read files, one for each kind: each is there while a file of its kind is read.
+"""The programs that read files, one for each kind: there while a file of its kind is read, or while `kept` lasts.
 
-Two files that are compared have one interpreter to start and one library to load, and yet a process each.
+Files that are compared, one pair after the other, have one interpreter to start and one library to load, and yet a
+process each.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from threading import Lock
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.compare.formats.foreign.asking import Bounds
 
-__all__ = ["read_by"]
+__all__ = ["kept", "read_by"]
 
 #: One thread each, no locks, and no plug-ins that somebody else names.
 _QUIET = {
@@ -60,14 +62,17 @@ class _Program:
             ask(self._channel, number, how, ignored, bounds, descriptors)
 
     def end(self, number: int) -> None:
-        """End a reading, and with the last one everything."""
+        """End a reading."""
         self.readings.discard(number)
         with suppress(OSError):
             ask(self._channel, number)
-        if not self.readings:
-            self._close()
 
-    def _close(self) -> None:
+    def is_over(self) -> bool:
+        """Say whether it ended while nothing was read."""
+        return not self.readings and self._process.poll() is not None
+
+    def close(self) -> None:
+        """End everything."""
         with suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)  # by which it ends, whoever was forked with the channel meanwhile
         self._channel.close()
@@ -86,7 +91,33 @@ class _Kind(NamedTuple):
 
 
 _programs: dict[_Kind, _Program] = {}
+#: process -> how many times programs are kept there
+_keeping: Counter[int] = Counter()
 _lock = Lock()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep programs for the files that are read meanwhile, instead of starting one for each file or pair of files."""
+    owner = os.getpid()
+    with _lock:
+        _keeping[owner] += 1
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:
+            with _lock:
+                _keeping[owner] -= 1
+                for key in [key for key in _programs if key.owner == owner]:
+                    _close_idle(key)
+
+
+def _close_idle(key: _Kind) -> None:
+    """End a program that nothing is read by, unless programs are kept."""
+    program = _programs[key]
+    if not program.readings and not _keeping[key.owner]:
+        del _programs[key]
+        program.close()
 
 
 @contextmanager
@@ -102,8 +133,7 @@ def read_by(
         key = _Kind(os.getpid(), kind)
         try:
             with _lock:
-                program = _programs.get(key) or _Program(kind)
-                _programs[key] = program
+                program = _running(key)
                 lent = borrower.memory, borrower.free
                 program.begin(mine, how, ignored, bounds, (file.fileno(), theirs, *lent))
         finally:
@@ -116,8 +146,19 @@ def read_by(
                 _end(key, program, mine)
 
 
+def _running(key: _Kind) -> _Program:
+    """Return the program for files of a kind, another one where it was kept and ended."""
+    program = _programs.get(key)
+    if program is not None and program.is_over():
+        program.close()
+        program = None
+    if program is None:
+        program = _programs[key] = _Program(key.name)
+    return program
+
+
 def _end(key: _Kind, program: _Program, number: int) -> None:
     with _lock:
         program.end(number)
-        if not program.readings:
-            _programs.pop(key, None)
+        if _programs.get(key) is program:
+            _close_idle(key)
