@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from more_kinds import MORE, VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     Values = np.ndarray[Any, Any]
 
 __all__ = ["FOLDERS", "KINDS", "VALUES"]
-
-#: What a program computed: it is handed to each writer with the date on which it ran.
-VALUES = np.array([[1.25, -3.5e-7, 4.75e6], [0.375, 2.5, -8.125]])
 
 
 def saved(name: str, write: Callable[[Path], object]) -> bytes:
@@ -73,7 +71,7 @@ def hdf5(values: np.ndarray[Any, Any], date: str) -> bytes:
             group = file.create_group("run", track_order=later)
             group.attrs["created"] = date
             group.attrs["title"] = "a run"
-            group.create_dataset("x", data=values, chunks=(1, 2) if later else None, compression="gzip" if later else None)
+            group.create_dataset("x", data=values, track_times=True, chunks=(1, 2) if later else None, compression="gzip" if later else None)
             group["labels"] = ["a", "bc"]
             group["psi"] = values[0] + 1j
             group["table"] = np.array([(1, values[0, 0])], dtype=[("n", "i4"), ("E", "f8")])
@@ -374,6 +372,7 @@ KINDS: dict[str, tuple[str, Callable[[Values, str], bytes]]] = {
     "GROMACS .xvg": ("a.xvg", text('# This file was created {date}\n@ title "Energy"\n{table}')),
     "GROMACS .gro": ("a.gro", gro),
     "a PDF": ("a.pdf", lambda values, date: b"%PDF-1.4\n\xff\n" + f"/CreationDate (D:{date})\n/ID [<{date}>]\n({values[0, 0]:.3f}) Tj\n".encode()),
+    **MORE,
 }  # fmt: skip
 
 #: The same of folders, of which the files are returned by name.

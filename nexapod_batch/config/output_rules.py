@@ -104,13 +104,14 @@ def _must_vote(output: Output) -> bool:
 _STORE = re.compile(r"\.zarr(?:/\*\*|\.zip)$")
 #: Suffixes of formats that no comparator looks into.
 _UNKNOWN = frozenset(
-    {"7z", "mat", "pickle", "pkl", "rds", "root", "tar", "tgz"}
+    {"7z", "bam", "dcd", "dcm", "grib", "grib2", "pickle", "pkl", "rds", "root", "tar", "tgz", "trr", "xlsx", "xtc"}
 )
 #: Suffixes of files that hold dates or are packed -> what reads them.
 _READERS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("h5", "hdf5", "he5", "nc", "nc4"), ("h5py",)),
     **dict.fromkeys(("png", "tif", "tiff"), ("PIL",)),
-    **dict.fromkeys(("db", "sqlite", "sqlite3"), ()),
+    **dict.fromkeys(("db", "sqlite", "sqlite3", "mat", "nii"), ()),
+    **dict.fromkeys(("arrow", "feather", "orc"), ("pyarrow",)), "h5ad": ("h5py",),
     "zarr": ("zarr",), "zip": ("zarr",), "parquet": ("pyarrow",), "zst": ("zstandard",), "fits": (), "npz": (),
     "gz": (), "bz2": (), "xz": (),
 }  # fmt: skip

@@ -19,8 +19,11 @@ from nexapod_batch.model.job import Comparator, CompareRule
 
 CONTENT = CompareRule(comparator=Comparator.CONTENT)
 #: Kinds that a process of its own reads: each try starts one.
-FOREIGN = ("HDF5", "NetCDF 4", "Parquet", "an image (PNG, TIFF)")
-OWN = ("NumPy .npy", "records of NumPy", "NumPy .npz", "NetCDF 3", "a FITS image", "a FITS table", "packed text (gzip, bzip2, xz, zstd)")
+FOREIGN = ("HDF5", "NetCDF 4", "Parquet", "Arrow, Feather", "ORC", "an image (PNG, TIFF)")
+OWN = (
+    "NumPy .npy", "records of NumPy", "NumPy .npz", "NetCDF 3", "a FITS image", "a FITS table", "packed text (gzip, bzip2, xz, zstd)",
+    "MATLAB .mat, up to version 7", "NIfTI",
+)  # fmt: skip
 
 
 def outcome(name: str, data: bytes, rule: CompareRule = CONTENT) -> str:

@@ -1,7 +1,8 @@
 """Files of named parts (arrays, tables, images, attributes): how a part begins, and what a place in one is called.
 
 A part begins with one token, `@` and JSON: its name, its shape where it has one, and what else must be the same. Values
-follow in C order. Text among them is quoted as JSON, so that no value is taken for the beginning of a part.
+follow in C order, or with `fortran` in the other one. Text among them is quoted as JSON, so that no value is taken for
+the beginning of a part.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def shown(token: Token) -> str | None:
         return None
     document = json.loads(token[1:])
     words = [str(document.pop("name"))]
+    document.pop("fortran", None)
     words += [f"{key} {value}" for key, value in sorted(document.items()) if value not in ([], None)]
     return ", ".join(words)
 
@@ -58,6 +60,7 @@ class Parts:
         """Start before the first part."""
         self._name, self._count = "", 0
         self._shape: list[int] = []
+        self._step = -1  # along the axes, beginning with the one whose index changes from value to value
 
     def passed(self, batch: Batch | Lent) -> None:
         """Move behind these tokens."""
@@ -68,6 +71,7 @@ class Parts:
             if isinstance(token, bytes) and is_part(token):
                 begun = json.loads(token[1:])
                 self._name, self._shape, self._count = str(begun["name"]), begun.get("shape", []), 0
+                self._step = 1 if begun.get("fortran") else -1
             else:
                 self._count += 1
 
@@ -80,10 +84,10 @@ class Parts:
         if not self._shape or self._shape == [1]:
             return self._name
         index, rest = [], self._count
-        for size in reversed(self._shape):
+        for size in self._shape[:: self._step]:
             rest, at = divmod(rest, max(1, size))
             index.append(at)
-        return f"{self._name}, index ({', '.join(map(str, reversed(index)))})"
+        return f"{self._name}, index ({', '.join(map(str, index[:: self._step]))})"
 
 
 class Rows:

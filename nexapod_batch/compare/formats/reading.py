@@ -13,7 +13,7 @@ import re
 from array import array
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, netcdf3, npy, npz, pdb, text
+from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, matlab, netcdf3, nifti, npy, npz, pdb, text
 from nexapod_batch.compare.formats.foreign.reader import read_as
 from nexapod_batch.compare.formats.named import Rows
 from nexapod_batch.compare.ignoring import patterns
@@ -54,6 +54,8 @@ class Format(NamedTuple):
 _TEXT = Format("text", frozenset(), (), text.read)
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 _ZARR = Format("zarr", frozenset({"zarr", "zip"}), (), read_as("zarr_store", "Zarr"))
+#: MATLAB's begins with a text of its own.
+_HDF5 = (b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3 MAT-f")
 _sqlite = read_as("sqlite", "a database of SQLite", Rows)
 _hdf5 = read_as("hdf5", "an HDF5 or NetCDF 4 file")
 #: Every format but plain text, which everything else is.
@@ -62,8 +64,11 @@ FORMATS = (
     Format("npz", frozenset({"npz"}), (npz.MAGIC,), npz.read),
     Format("fits", frozenset({"fits", "fit", "fts"}), (fits.MAGIC,), fits.read),
     Format("netcdf", frozenset(), netcdf3.MAGICS, netcdf3.read),
-    Format("hdf5", frozenset({"h5", "hdf5", "he5", "nc", "nc4"}), (b"\x89HDF\r\n\x1a\n",), _hdf5),
+    Format("hdf5", frozenset({"h5", "h5ad", "hdf5", "he5", "nc", "nc4"}), _HDF5, _hdf5),
     Format("parquet", frozenset({"parquet"}), (b"PAR1",), read_as("parquet", "a Parquet file")),
+    Format("arrow", frozenset({"arrow", "feather", "orc"}), (b"ARROW1\0\0",), read_as("arrow", "Arrow or ORC")),
+    Format("matlab", frozenset({"mat"}), (matlab.MAGIC,), matlab.read),
+    Format("nifti", frozenset({"nii"}), nifti.MAGICS, nifti.read),
     Format("sqlite", frozenset({"sqlite", "sqlite3"}), (b"SQLite format 3\0",), _sqlite),
     Format("image", frozenset({"png", "tif", "tiff", "jpg", "jpeg", "gif"}), _IMAGES, read_as("image", "an image")),
     Format("json", frozenset({"json", "jsonl", "ndjson"}), (), json_tokens.read),
@@ -75,7 +80,9 @@ FORMATS = (
 
 
 #: Formats whose bytes nobody can read.
-BINARY = frozenset({"npy", "npz", "fits", "netcdf", "hdf5", "parquet", "sqlite", "zarr", "image"})
+BINARY = frozenset({
+    "npy", "npz", "fits", "netcdf", "hdf5", "parquet", "arrow", "matlab", "nifti", "sqlite", "zarr", "image",
+})  # fmt: skip
 #: Formats in which an entry of `ignore` without slashes is a regular expression for lines, too.
 LINES_BY_PATTERN = frozenset({"text", "xml", "free", "pdb"})
 

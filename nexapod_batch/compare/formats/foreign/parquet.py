@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.formats.foreign.frames import Sent
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["batches", "rows"]
+__all__ = ["batches", "column_of", "rows"]
 
 _ROWS = 1 << 15
 _LONGEST_FOOTER = 64 << 20
@@ -41,7 +41,7 @@ def batches(path: str, ignored: frozenset[str]) -> Iterator[Sent]:
         left = file.metadata.num_rows
         for batch in file.iter_batches(batch_size=_ROWS, columns=[field.name], use_threads=False):
             left -= batch.num_rows
-            yield _column(batch.column(0))
+            yield column_of(batch.column(0))
         if left:
             raise ValueError(f"{field.name} has {left} rows less than the file says")
 
@@ -69,7 +69,8 @@ def _opened(path: str) -> pq.ParquetFile:
     return file
 
 
-def _column(values: pa.Array) -> Sent:
+def column_of(values: pa.Array) -> Sent:
+    """Return the values of a column."""
     if values.null_count == 0 and (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         found = numbers(values.to_numpy(zero_copy_only=False))
         if found is not None:
