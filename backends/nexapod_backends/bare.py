@@ -29,7 +29,7 @@ _PROGRAM = "bwrap"
 _PREFIX = f"{_PROGRAM}: "  # of its messages
 _COMMAND = "execvp "
 _DISABLES = (0, 8)  # the version since which it can forbid user namespaces
-_CALL_S = 60
+_CALL_S, _MAX_ANSWER = 60, 1 << 20
 
 _SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - they are covered, not used
 _EMPTY = ("/run", "/var/run")
@@ -215,15 +215,13 @@ def _find(path: str) -> str | None:
 
 
 def _run(argv: list[str]) -> tuple[int, str]:
-    import subprocess  # noqa: PLC0415
+    from nexapod_batch.files import answers  # noqa: PLC0415 - as above
 
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_CALL_S, check=False, cwd="/", env={"PATH": os.defpath}
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = answers.ask(argv, timeout_s=_CALL_S, max_bytes=_MAX_ANSWER, env={"PATH": os.defpath})
+    except OSError as error:
         return 1, str(error)
-    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
+    return done.status, (done.stderr if done.status else done.stdout).decode("utf-8", "replace")
 
 
 @cache

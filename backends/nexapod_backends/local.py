@@ -46,6 +46,7 @@ _NICE, _NICE_ELSEWHERE = {Tier.CONSUMER_GPU: 19}, 5
 #: Between two looks at the code on the disk: seconds, and how many times the CPU time of one.
 _CODE_S, _CODE_TIMES = 1.0, 200
 _RETRY_S = 5.0  # between two starts of a worker that fails at once
+_PATIENCE_S = 60.0  # for an interpreter that is tried
 
 
 class LocalBackend(SharedFolders):
@@ -224,7 +225,7 @@ def _explain(statuses: dict[str, LaunchStatus], keys: Iterable[str], state: Back
 
 def _worker(context: NodeContext) -> Finding:
     """Start a worker's interpreter, and let it say that the rest can be imported."""
-    import subprocess  # noqa: PLC0415 - 10 ms that no launch needs
+    from nexapod_batch.files import answers  # noqa: PLC0415 - 10 ms that no launch needs
 
     python, argv = interpreter.own(), interpreter.code(f"import {_RUNNER}.worker.worker")
     probe = f"worker {context.node.name}"
@@ -232,14 +233,11 @@ def _worker(context: NodeContext) -> Finding:
         text = f"the node belongs to {context.node.host}, this is {socket.gethostname()}"
         return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="run this there", stops=True)
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=60, check=False, cwd=interpreter.FOLDER,
-            env=interpreter.environment(os.environ),
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = answers.ask(argv, timeout_s=_PATIENCE_S, cwd=interpreter.FOLDER, env=interpreter.environment(os.environ))
+    except OSError as error:
         return Finding(mark=Mark.FAIL, probe=probe, text=f"{python} cannot be run: {error}", stops=True)
-    if done.returncode:
-        said = last_message(done.stderr) or "it said nothing"
+    if done.status:
+        said = last_message(done.stderr.decode("utf-8", "replace")) or "it said nothing"
         return Finding(mark=Mark.FAIL, probe=probe, text=said, hint="install nexapod-batch again", stops=True)
     return Finding(mark=Mark.OK, probe=probe, text=f"{python} can run it")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_BYTES", "Answer", "EndlessError", "ask"]
+__all__ = ["MAX_BYTES", "Answer", "EndlessError", "Question", "ask"]
 
 #: Bytes that a program may print, on stdout and stderr together.
 MAX_BYTES = 64 << 20
@@ -52,21 +52,36 @@ def ask(
         EndlessError: It prints more than `max_bytes`.
 
     """
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=cwd,
-        start_new_session=True,
-    )  # fmt: skip
-    with process:
-        talk = _Talk(process, text, max_bytes)
-        try:
-            talk.finish(argv[0], timeout_s)
-        except BaseException:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-        finally:
-            talk.close()
-    return Answer(process.returncode, bytes(talk.printed[0]), bytes(talk.printed[1]))
+    return Question(argv, env=env, cwd=cwd, text=text, max_bytes=max_bytes).answer(timeout_s)
+
+
+class Question:
+    """A program that was started; it runs on until its answer is asked for, which has to be done once."""
+
+    def __init__(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str = "/", text: bytes = b"",
+        max_bytes: int = MAX_BYTES,
+    ) -> None:  # fmt: skip
+        """Start it; OSError when that cannot be done."""
+        self._name, self._text, self._max_bytes = argv[0], text, max_bytes
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=cwd,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def answer(self, timeout_s: float) -> Answer:
+        """Return what it printed; TimeoutError and EndlessError as `ask` has them, and nothing of it is left."""
+        with self._process:
+            talk = _Talk(self._process, self._text, self._max_bytes)
+            try:
+                talk.finish(self._name, timeout_s)
+            except BaseException:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                raise
+            finally:
+                talk.close()
+        return Answer(self._process.returncode, bytes(talk.printed[0]), bytes(talk.printed[1]))
 
 
 class _Talk:

@@ -10,10 +10,11 @@ import platform
 import re
 import shutil
 import socket
-import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from nexapod_batch.files.answers import Question
 from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.hardware.devices import Devices
 from nexapod_batch.model.hardware import Benchmark, Cpu, Disk, Gpu, Profile, Program
@@ -22,8 +23,8 @@ __all__ = ["gpus", "memory_mib", "take", "usable_cpus"]
 
 _MIB = 1 << 20
 _CONTAINERS = ("apptainer", "singularity")
-#: Seconds that a container program may take to say its version.
-_PATIENCE_S = 20
+#: Seconds that a container program may take to say its version, and bytes that this may have.
+_PATIENCE_S, _MAX_ANSWER = 20, 1 << 20
 
 
 def take(folder: Path, benchmark: Benchmark | None = None) -> tuple[Profile, list[str]]:
@@ -124,26 +125,20 @@ def _container_programs() -> list[tuple[str, str]]:
     return list(found.values())
 
 
-def _ask(path: str) -> subprocess.Popen[str] | None:
+def _ask(path: str) -> Question | None:
     env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/proc/none", "LC_ALL": "C"}
     try:
-        return subprocess.Popen(
-            [path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, errors="replace", env=env,
-        )  # fmt: skip
+        return Question([path, "--version"], env=env, max_bytes=_MAX_ANSWER)
     except OSError:
         return None
 
 
-def _program(name: str, path: str, asked: subprocess.Popen[str] | None) -> Program:
+def _program(name: str, path: str, asked: Question | None) -> Program:
     """Return what a program said of itself, as in `apptainer version 1.4.5`."""
     said = ""
     if asked is not None:
-        try:
-            said = asked.communicate(timeout=_PATIENCE_S)[0]
-        except subprocess.TimeoutExpired:
-            asked.kill()
-            asked.communicate()
+        with suppress(OSError):
+            said = asked.answer(_PATIENCE_S).stdout.decode("utf-8", "replace")
     version = re.search(r"\d+\.\d\S*", said)
     return Program(name=name, path=_plain(path), version=_plain(version[0])[:100] if version else "")
 

@@ -31,6 +31,8 @@ _NO_CAPABILITY = "Requesting capability set"
 _FULL = ("no space left on device", "disk quota exceeded", "file too large")
 #: Of what the program says, the lines that are kept.
 _TAIL = 1_000
+#: Characters of one of them; what is longer is taken for several.
+_MAX_LINE = 64 << 10
 
 
 class Builder(Struct, frozen=True, kw_only=True):
@@ -150,7 +152,7 @@ def _run(
     said: deque[str] = deque(maxlen=_TAIL)
     assert process.stdout is not None  # noqa: S101 - it was asked for
     try:
-        for line in process.stdout:
+        while line := process.stdout.readline(_MAX_LINE):
             bare = re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()
             said.append(bare)
             if hear is not None:

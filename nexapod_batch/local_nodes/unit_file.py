@@ -41,16 +41,14 @@ def find(node: str) -> Path | None:
 
 def remove(file: Path) -> str:
     """Stop a unit, and remove its file with the link that enabled it; return what is left to be done, or ""."""
-    import subprocess  # noqa: PLC0415 - who removes a node only
+    from nexapod_batch.files import answers  # noqa: PLC0415 - who removes a node only
 
     told = ""
     try:
-        subprocess.run(
-            ["systemctl", "--user", "disable", "--now", file.name], check=True, capture_output=True, timeout=_PATIENCE_S
-        )
-    except FileNotFoundError:  # nobody runs it
-        pass
-    except (OSError, subprocess.SubprocessError):
+        failed = answers.ask(["systemctl", "--user", "disable", "--now", file.name], timeout_s=_PATIENCE_S).status != 0
+    except OSError as error:
+        failed = not isinstance(error, FileNotFoundError)  # without systemd nobody runs it
+    if failed:
         told = f"systemctl --user stop {file.name}"
     for path in (file, *file.parent.glob(f"*.wants/{file.name}")):
         path.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 from functools import cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -160,12 +159,22 @@ def _namespaces(program: Program) -> Fact:
     said = user_namespaces()
     tool = shutil.which("unshare")
     if said is None and tool is not None:
-        done = subprocess.run([tool, "--user", "true"], capture_output=True, text=True, timeout=_CALL_S, check=False)
-        said = " ".join(done.stderr.split()) if done.returncode else None
+        said = _unshared(tool)
     if said is None:
         return Fact("ok", "user namespaces can be made")
     hint = "sysctl user.max_user_namespaces=15000"
     return Fact("ok" if program.setuid else "warn", f"user namespaces cannot be made: {said}", hint)
+
+
+def _unshared(tool: str) -> str | None:
+    """Return why no user namespace can be made; None when one was."""
+    try:
+        done = answers.ask([tool, "--user", "true"], timeout_s=_CALL_S)
+    except OSError as error:
+        return str(error)
+    if done.status:
+        return " ".join(done.stderr.decode("utf-8", "replace").split()) or f"{tool} ended with {done.status}"
+    return None
 
 
 def _filter(program: Program) -> Fact:

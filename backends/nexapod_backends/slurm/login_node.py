@@ -8,7 +8,7 @@ from shutil import which
 __all__ = ["sign"]
 
 _CONF = "/etc/slurm/slurm.conf"
-_CALL_S = 5.0
+_CALL_S, _MAX_ANSWER = 5.0, 1 << 20
 #: What Slurm's commands say where they are installed and no cluster is configured, as on a workstation.
 _NO_CLUSTER = ("could not establish a configuration source", "failed to fetch config")
 
@@ -28,14 +28,11 @@ def sign() -> str:
 
 
 def _knows_no_cluster(program: str) -> bool:
-    import subprocess  # noqa: PLC0415 - where there is an sbatch
+    from nexapod_batch.files import answers  # noqa: PLC0415 - where there is an sbatch
 
     try:
-        done = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, errors="replace", timeout=_CALL_S, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        done = answers.ask([program, "--version"], timeout_s=_CALL_S, max_bytes=_MAX_ANSWER)
+    except OSError:
         return False
-    said = done.stderr.lower()
-    return done.returncode != 0 and any(words in said for words in _NO_CLUSTER)
+    said = done.stderr.decode("utf-8", "replace").lower()
+    return done.status != 0 and any(words in said for words in _NO_CLUSTER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from msgspec import Struct
 
 from nexapod_batch import interpreter
 from nexapod_batch.errors import ConfigError, ImageError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import answers, atomic
 from nexapod_batch.images import build as builders
 from nexapod_batch.images import sif
 from nexapod_batch.images.cache import faults
@@ -31,6 +30,8 @@ __all__ = ["Recipe", "build", "read"]
 
 #: The largest recipe that is read, in bytes.
 _MOST = 1024 * 1024
+#: Seconds for which spython may think about a Dockerfile.
+_PATIENCE_S = 120
 _DEFINITION = re.compile(r"^\s*bootstrap\s*:", re.IGNORECASE | re.MULTILINE | re.ASCII)
 
 
@@ -116,21 +117,23 @@ def _sections(text: str, environment: list[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="nexapod-") as folder:
         file = Path(folder, "Dockerfile")
         file.write_text(text)
-        done = subprocess.run(
-            interpreter.module("nexapod_batch.images.recipes.spython_child", str(file)),
-            input="\n".join(environment),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=interpreter.FOLDER,
-            env={**interpreter.environment(os.environ), "MESSAGELEVEL": "QUIET"},
-        )
-    if done.returncode == 3:
+        try:
+            done = answers.ask(
+                interpreter.module("nexapod_batch.images.recipes.spython_child", str(file)),
+                text="\n".join(environment).encode(),
+                timeout_s=_PATIENCE_S,
+                cwd=interpreter.FOLDER,
+                env={**interpreter.environment(os.environ), "MESSAGELEVEL": "QUIET"},
+            )
+        except OSError as error:
+            raise ImageError("spython cannot convert the Dockerfile", got=str(error)) from error
+    stdout, stderr = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+    if done.status == 3:
         raise ConfigError(
             "a Dockerfile is converted with spython, which is not installed",
             hint=f"{install_command(['spython'])}, or write an Apptainer definition file",
         )
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    if done.status:
+        last = (stderr.strip() or stdout.strip() or f"exit code {done.status}").splitlines()[-1]
         raise ImageError("spython cannot convert the Dockerfile", got=last)
-    return done.stdout
+    return stdout

@@ -14,6 +14,7 @@ from nexapod_backends.dask.managed.crew import ENDED, State
 from nexapod_backends.dask.scheduler.agent_protocol import printable
 from nexapod_backends.dask.scheduler.clean_config import unconfigured
 from nexapod_batch import interpreter
+from nexapod_batch.files import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -201,19 +202,14 @@ class SlurmJobs:
     async def _call(self, argv: Sequence[str], text: str = "") -> tuple[int, str, str]:
         """Run a command of Slurm; a code that is not 0 where it cannot be run or hangs."""
         try:
-            one = await asyncio.create_subprocess_exec(
-                *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                env=self._environ, cwd=interpreter.FOLDER,
-            )  # fmt: skip
+            done = await asyncio.to_thread(
+                answers.ask, argv, text=text.encode(), timeout_s=_PATIENCE_S, env=self._environ, cwd=interpreter.FOLDER
+            )
+        except (TimeoutError, answers.EndlessError) as error:
+            return 124, "", str(error)
         except OSError as error:
             return 127, "", f"{argv[0]}: {error.strerror}"
-        try:
-            out, err = await asyncio.wait_for(one.communicate(text.encode()), _PATIENCE_S)
-        except TimeoutError:
-            one.kill()
-            await one.wait()
-            return 124, "", f"{argv[0]} did not answer within {_PATIENCE_S:.0f} s"
-        return one.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+        return done.status, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
 
 
 def last_words(path: Path, lines: int = 3) -> str:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_backends.dask.scheduler.agent_base import (
     _NEW,
+    _bounded,
     _digest,
     _ends,
     _folder,
@@ -243,11 +244,15 @@ def _try(_: bytes, *, python: str) -> dict[str, object]:
         "print(json.dumps([sys.version.split()[0], nexapod_batch.__version__]))"
     )
     argv = [python or sys.executable, "-E", "-P", "-c", code]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd="/")
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
+    status, stdout, stderr = _bounded(argv)
+    if status:
+        said = stderr.strip().splitlines() or ["it said nothing"]
         return {"error": f"{argv[0]}: {said[-1]}"}
-    return {"said": json.loads(done.stdout), "python": argv[0], "worker_python": sys.version.split()[0]}
+    try:
+        known = json.loads(stdout)
+    except ValueError:
+        return {"error": f"{argv[0]}: it printed something else than it was asked for"}
+    return {"said": known, "python": argv[0], "worker_python": sys.version.split()[0]}
 
 
 def _withdraw(_: bytes, *, base: str, worker: str, key: str) -> dict[str, object]:

@@ -11,12 +11,15 @@ import hashlib
 import os
 import re
 import stat
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIAL_S = 60.0  # for an interpreter that is tried
 
 
 def _small(path: str) -> bytes:
@@ -143,3 +146,18 @@ def _listed(path: str) -> list[str]:
 def _unlink(path: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def _bounded(argv: list[str]) -> tuple[int, str, str]:
+    """Run a program and return how it ended and what it printed, into files of bounded size: no child holds them up."""
+    limited = ["/bin/sh", "-c", 'ulimit -f 2048; exec "$@"', "sh", *argv]  # blocks of 512 bytes, or of 1024
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            code = subprocess.call(limited, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=_TRIAL_S, cwd="/")
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"{argv[0]} did not answer in {_TRIAL_S:.0f} s") from error
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode("utf-8", "replace"))
+    return code, texts[0], texts[1]

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import secrets
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch import __version__, interpreter
 from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.files import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,12 +196,15 @@ def _libraries() -> list[Path]:
 def _mapped() -> set[Path]:
     """Return the files that a runner here has in its memory."""
     code = f"{_TRIAL}import hashlib, ctypes; print(open('/proc/self/maps').read())"
-    done = subprocess.run(
-        interpreter.code(code), capture_output=True, text=True, check=False, timeout=60, cwd=interpreter.FOLDER
-    )
-    if done.returncode:
-        raise ConfigError("the runner does not start here", got=_last(done.stderr), hint="install nexapod-batch again")
-    lines = (line.split(maxsplit=5) for line in done.stdout.splitlines())
+    hint = "install nexapod-batch again"
+    try:
+        done = answers.ask(interpreter.code(code), timeout_s=60, cwd=interpreter.FOLDER)
+    except OSError as error:
+        raise ConfigError("the runner does not start here", got=str(error), hint=hint) from error
+    if done.status:
+        said = _last(done.stderr.decode("utf-8", "replace"))
+        raise ConfigError("the runner does not start here", got=said, hint=hint)
+    lines = (line.split(maxsplit=5) for line in os.fsdecode(done.stdout).splitlines())
     return {Path(fields[5]).resolve() for fields in lines if len(fields) == 6}
 
 
