@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def tried(home: Home, name: str, content: bytes, *more: str) -> str:
     """Run a file beside the descriptor as the command of a job; return the verdict's reason."""
     (home.folder / name).write_bytes(content)
+    (home.folder / name).chmod(0o755)
     job = home.descriptor(
         f'[job]\nname = "s"\ncommand = ["./{name}"]\n{"".join(more)}'
         f'[[inputs]]\nsource = "{name}"\n[quorum]\ndistinct = "run"\n'
@@ -25,6 +26,8 @@ def tried(home: Home, name: str, content: bytes, *more: str) -> str:
 
 
 NEITHER = "it is neither a program of this machine nor a script: a script begins with #! and its interpreter"
+MARK = "it begins with a byte order mark, behind which no #! counts: save it as UTF-8 without BOM"
+LINES = "its lines end as on Windows (CR LF): a shell takes the CR for part of words; convert it with dos2unix"
 WINDOWS = "its first line ends as on Windows (CR LF), which no interpreter's name does: convert it with dos2unix"
 
 
@@ -42,12 +45,35 @@ WINDOWS = "its first line ends as on Windows (CR LF), which no interpreter's nam
             b"#!\necho 1\n",
             f"'./s.sh' cannot be started: {NEITHER}",
         ),
+        (b"\xef\xbb\xbf#!/bin/sh\ntrue\n", f"'./s.sh' cannot be started: {MARK}"),
+        ("\ufeff#!/bin/sh\ntrue\n".encode("utf-16-le"), "'./s.sh' cannot be started: it is text in UTF-16: save it as UTF-8 without BOM"),
+        (b"", "'./s.sh' cannot be started: it is empty"),
+        (b"#!/" + b"x" * 300 + b"\n", "'./s.sh' cannot be started: its first line is longer than the 255 bytes that the kernel reads of it"),
     ],
-    ids=["crlf", "crlf behind env", "crlf behind an option", "no interpreter", "a folder", "no program", "a relative one", "none named"],
+    ids=[
+        "crlf", "crlf behind env", "crlf behind an option", "no interpreter", "a folder", "no program", "a relative one", "none named",
+        "a byte order mark", "utf-16", "nothing", "a long one",
+    ],
 )
 def test_a_script_without_its_interpreter_says_so(home: Home, content: bytes, reason: str) -> None:
     """The kernel's words for all of these mean something else, and name the script."""
     assert tried(home, "s.sh", content) == f"errors: 2 of 2 replicas failed alike: {reason}"
+
+
+@pytest.mark.parametrize("way", [["./s.sh"], ["bash", "s.sh"]])
+def test_lines_of_a_shell_that_end_as_on_windows_are_named(home: Home, way: list[str]) -> None:
+    """The shell's words for them name a command that is there, with a CR behind it; submit tells it before anything runs."""
+    (home.folder / "s.sh").write_bytes(b"#!/bin/sh\ntrue\r\nif true; then\r\ntrue\r\nfi\r\n")
+    (home.folder / "s.sh").chmod(0o755)
+    done = home.submit(f'[job]\nname = "s"\ncommand = {way}\n[[inputs]]\nsource = "s.sh"\n[quorum]\ndistinct = "run"\n', "--wait")
+    assert f"job.command[{len(way) - 1}]: {way[-1]}: {LINES}" in done.err
+    reason = home.json("show", "last")["tasks"][0]["reason"]
+    assert reason.endswith(f"; 's.sh': {LINES}")
+
+
+def test_line_ends_of_what_is_no_shell_are_its_own(home: Home) -> None:
+    """Python reads both kinds: nothing is told of them."""
+    assert "CR LF" not in tried(home, "s.py", b"#!/usr/bin/python3\nimport sys\r\nsys.exit(3)\r\n")
 
 
 def test_reasons_hold_no_folder_of_a_replica() -> None:

@@ -14,9 +14,12 @@ from nexapod_batch.config.job.sources import SCHEME
 from nexapod_batch.files.beneath import OutsideError, open_beneath
 from nexapod_batch.files.careful import NotPlainError
 from nexapod_batch.files.output_files import LOGS
+from nexapod_batch.files.script_form import WINDOWS_LINES, beginning, read_by_shell, trouble
 from nexapod_batch.model.placeholders import names_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nexapod_batch.model.job import Input, Output
     from nexapod_batch.schema.kinds import Report, Value
 
@@ -156,6 +159,7 @@ def program_files(what: dict[str, Value], staged: tuple[Input, ...], folder: Pat
     command, base = what["command"], what["workdir"]
     if not isinstance(command, list) or not isinstance(base, str):
         return
+    report.warnings.extend(_script_faults(command, PurePosixPath(base), staged))
     absent = _not_staged(command, PurePosixPath(base), staged)
     program = absent.pop(0, "")
     if "/" in program and _targets_are_known(staged, report):
@@ -168,6 +172,17 @@ def program_files(what: dict[str, Value], staged: tuple[Input, ...], folder: Pat
                 f"job.command[{number}]: {text!r} lies beside the descriptor but is not in [[inputs]], "
                 f"so the command will not find it"
             )
+
+
+def _script_faults(command: list[str], base: PurePosixPath, staged: tuple[Input, ...]) -> Iterator[str]:
+    """Yield what is wrong with the script that a command runs, or has a shell read, by how it begins."""
+    by_target = {PurePosixPath(one.target): one.source for one in staged}
+    for number, text in enumerate(("".join(command[:1]), read_by_shell(command))):
+        source = by_target.get(base / text, "") if text and not _is_template(text) else ""
+        start = beginning(source) if source.startswith("/") else b""
+        why = WINDOWS_LINES if number and b"\r\n" in start else trouble(start)
+        if why:
+            yield f"job.command[{number}]: {text}: {why}"
 
 
 def _not_staged(command: list[str], base: PurePosixPath, staged: tuple[Input, ...]) -> dict[int, str]:

@@ -15,16 +15,13 @@ from nexapod_batch.errors import DeviceError, PluginError
 from nexapod_batch.model.placeholders import expand
 from nexapod_batch.runner.execution.image_file import Images
 from nexapod_batch.runner.execution.stage import (
-    WINDOWS_LINE,
     CommandError,
     command_path,
     device_environment,
-    ends_as_on_windows,
     environment,
     passed_on,
     script_of,
     task_argv,
-    why_not_started,
 )
 from nexapod_batch.runner.execution.started_program import Programs
 from nexapod_batch.runner.processes.process_tree import Attempt, EarlySignal, Limits, Result, Supervisor
@@ -205,6 +202,8 @@ class Commands:
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.forget(argv[0], env["PATH"])
+            from nexapod_batch.files.script_form import why_not_started  # noqa: PLC0415 - most commands start
+
             why = why_not_started(os.path.join(folder, program), error)
             raise CommandError(f"{argv[0]!r} cannot be started: {why}", 126) from error
         finally:
@@ -278,9 +277,16 @@ def _check_began(replica: Replica, folder: str, status: int, never: str | None) 
     """Raise CommandError where a command that ended with a status never began; `never` is why, by its runtime."""
     if never is not None:
         raise CommandError(never, 127)
+    from nexapod_batch.files import script_form  # noqa: PLC0415 - most commands end well
+
+    words = task_argv(replica.launch, replica.values)
     script = script_of(replica.launch, replica.values, folder)
-    if status in _NOT_STARTED and ends_as_on_windows(script):
-        raise CommandError(f"{os.path.basename(script)!r} cannot be run: {WINDOWS_LINE}", status)
+    start = script_form.beginning(script)
+    if status in _NOT_STARTED and (why := script_form.ends_as_on_windows(start)):
+        raise CommandError(f"{os.path.basename(script)!r} cannot be run: {why}", status)
+    read = script_form.read_by_shell(words)
+    if script_form.has_windows_lines(start) or b"\r\n" in script_form.beginning(os.path.join(folder, read)):
+        replica.hint = f"{os.path.basename(read or script)!r}: {script_form.WINDOWS_LINES}"
 
 
 def _gpu_failed(faults: Mapping[str, str]) -> tuple[Outcome, str]:

@@ -88,6 +88,7 @@ class Replica:
         self.trail: LogTrail | None = None  # of its logs, where it took its time
         self.temporary = ""  # the folder of its temporary files, when it has one
         self.left_nothing = False  # both folders are known to be empty, and nothing lives that could change that
+        self.hint = ""  # what may be wrong with its command, where that fails
         self._script = str(launch.script or "")  # its name holds the launch's
         self._executor = executor
 
@@ -194,6 +195,7 @@ class Replica:
         """Note how the command ended, and its last words: they are most often why."""
         said = self._executor.last_words()
         self.fail(Outcome.FAILED, f"{how}; last line of stderr: {said}" if said else how)
+        self._add(self.hint)
 
     def _runtime_kib(self) -> int:
         """Return the memory that the container program itself may have had at its peak."""

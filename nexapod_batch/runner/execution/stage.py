@@ -20,7 +20,6 @@ The environment is made from nothing, so that two nodes differ only where they m
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from functools import cache
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.statement import Outcome
 
 __all__ = [
-    "WINDOWS_LINE",
     "CommandError",
     "FetchError",
     "InputError",
@@ -52,7 +50,6 @@ __all__ = [
     "StoppedError",
     "command_path",
     "device_environment",
-    "ends_as_on_windows",
     "environment",
     "find_program",
     "passed_on",
@@ -60,14 +57,10 @@ __all__ = [
     "stage_file",
     "stage_inputs",
     "task_argv",
-    "why_not_started",
 ]
-
-WINDOWS_LINE = "its first line ends as on Windows (CR LF), which no interpreter's name does: convert it with dos2unix"
 
 _BLOCK = 1 << 20
 _PROGRAMS = (b"#!", b"\x7fELF")  # how an executable file begins
-_FIRST_LINE = 256  # bytes of a script in which the kernel looks for its interpreter
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -187,6 +180,8 @@ def find_program(name: str, path: str, folder: str) -> str:
         program = os.path.join(folder, name)
         if can_run(program):
             return program
+        if os.path.isdir(program):
+            raise CommandError(f"{name!r} is a folder, not a program", 126)
         if os.path.lexists(program):
             raise CommandError(f"{name!r} is not an executable file: chmod +x, or name its interpreter", 126)
         raise CommandError(f"command not found: {name!r} in the work folder (is it listed under [[inputs]]?)", 127)
@@ -204,45 +199,6 @@ def script_of(launch: OpenedLaunch, values: Mapping[str, str], folder: str) -> s
     if "/" in name and not name.startswith("/"):
         return os.path.join(folder, name)
     return ""
-
-
-def ends_as_on_windows(script: str) -> bool:
-    """Say whether the first line of a script ends in CR LF: the CR becomes part of its interpreter's name."""
-    return bool(script) and _first_line(script).endswith("\r")
-
-
-def why_not_started(program: str, error: Exception) -> str:
-    """Return why a program that is there cannot be started, where its first line is to blame; else what was told.
-
-    Of a script the kernel says "No such file or directory", and means the interpreter that its first line names.
-    """
-    first = _first_line(program)
-    if first.endswith("\r"):
-        return WINDOWS_LINE
-    interpreter = first.removeprefix("#!").strip().split(" ")[0]
-    if isinstance(error, FileNotFoundError):
-        missing = repr(interpreter) if first else "that its header names (it may be built for another system)"
-        return f"there is no interpreter {missing}"
-    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
-        return "it is neither a program of this machine nor a script: a script begins with #! and its interpreter"
-    if isinstance(error, PermissionError) and interpreter:
-        return f"its interpreter {interpreter!r} is no program that may be run here"
-    return str(error)
-
-
-def _first_line(program: str) -> str:
-    """Return the `#!` line of a script, as far as the kernel would read it; "" for anything else."""
-    try:
-        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    try:
-        start = os.read(fd, _FIRST_LINE)
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
-    return start.partition(b"\n")[0].decode("utf-8", "replace") if start.startswith(b"#!") else ""
 
 
 def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Mapping[str, str], root: str) -> int:
