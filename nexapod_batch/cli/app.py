@@ -31,6 +31,19 @@ EX_SOFTWARE = 70
 EX_CONFIG = 78
 #: 128 + SIGINT, as shells report it.
 INTERRUPTED = 130
+_NO_MEMORY = (
+    b"nexapod-batch: there is no more memory\n  -> end other programs, or raise the limit: ulimit -v, ulimit -d\n"
+)
+#: What helps against faults of the system that are no fault of what was asked for.
+_ROOM = "\n  -> make room, then run the same command again"
+_HINTS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "\n  -> raise the limit (ulimit -f unlimited), then run the same command again",
+    errno.EMFILE: "\n  -> raise the limit (ulimit -n 256), then run the same command again",
+    errno.ENFILE: "\n  -> end other programs, then run the same command again",
+    errno.EAGAIN: "\n  -> end other programs, or raise the limit (ulimit -u), then run the same command again",
+}
 #: Under which name a context keeps that `--url` was given.
 _URL = "nexapod_batch.url"
 
@@ -192,11 +205,21 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, BaseException | None]:
     except Exception as error:  # a person at a terminal is not helped by a traceback
         if os.environ.get("NEXAPOD_DEBUG"):
             raise
+        if _is_out_of_memory(error):
+            os.write(2, _NO_MEMORY)  # nothing more can be imported to say it
+            return 75, None
         if isinstance(error, ModuleNotFoundError) and (said := _missing_package(error)):
             return _fail(said, EX_CONFIG), error
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         text = f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where"
         return _fail(text, EX_SOFTWARE), error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Say whether there is no more memory, also for a library that could not be loaded for that."""
+    if isinstance(error, ImportError):
+        return "failed to map segment" in str(error) or "cannot allocate memory" in str(error).lower()
+    return isinstance(error, MemoryError)
 
 
 def _missing_package(error: ModuleNotFoundError) -> str:
@@ -242,10 +265,9 @@ def _os_fault(error: OSError) -> int:
         _discard_output()
     if error.errno == errno.ENOENT and not error.filename and _folder_is_gone():
         return _fail("the current folder is gone\n  -> cd to one that is there", 1)
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     place = f": {error.filename}" if error.filename else ""
-    hint = "\n  -> make room, then run the same command again" if full else ""
-    return _fail(f"{error.strerror or error}{place}{hint}", 75 if full else 1)
+    hint = _HINTS.get(error.errno or 0, "")
+    return _fail(f"{error.strerror or error}{place}{hint}", 75 if hint else 1)
 
 
 def _folder_is_gone() -> bool:

@@ -281,10 +281,18 @@ def _reason(file: Path) -> str:
 
 
 def _inherited() -> list[int]:
-    """Return the descriptors above stderr that a program which is started from here would have."""
+    """Return the descriptors above stderr that a program which is started from here would have.
+
+    Those that were opened before somebody lowered the limit of open files have numbers that posix_spawn refuses: they
+    are marked instead, so that nothing that is started from here has them.
+    """
     found = []
+    most = os.sysconf("SC_OPEN_MAX")
     for fd in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):  # that of the listing itself
             if fd > 2 and os.get_inheritable(fd):
-                found.append(fd)
+                if 0 < most <= fd:
+                    os.set_inheritable(fd, False)  # noqa: FBT003 - the standard library's
+                else:
+                    found.append(fd)
     return found

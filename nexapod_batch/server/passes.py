@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from nexapod_batch import interpreter, log
+from nexapod_batch.files import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,7 @@ class Passes:
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LINE, env=dict(os.environ),
                 start_new_session=True,
             )  # fmt: skip
+            open_files.give_back_to(self._process.pid)
             await self._listen(self._process)
             code = await self._process.wait()
             if not self._ending:

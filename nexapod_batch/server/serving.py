@@ -13,7 +13,7 @@ from nexapod_batch.coordinator.commands.takeover import take_over
 from nexapod_batch.coordinator.context import account, open_coordinator
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.errors import NotFoundError, UsageError
-from nexapod_batch.files import own
+from nexapod_batch.files import open_files, own
 from nexapod_batch.server import local_word, tls
 from nexapod_batch.server.memory import map_large_buffers
 from nexapod_batch.server.names import Names, names_of, shown_host
@@ -121,6 +121,7 @@ def serve(serving: Serving, say: Callable[[Announcement], None]) -> None:
         prepared = prepare(serving)
         logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is no news
         map_large_buffers()
+        open_files.raise_limit()
         uvloop.run(_serve(serving, prepared, say))
 
 

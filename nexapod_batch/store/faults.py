@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["disk_faults", "explain", "raise_explained"]
 
 _SMALLEST = 32 * 1024  # bytes
+_LONG = 1 << 30  # bytes that no database of ours had yet where a fault is not of its length
 _ELSEWHERE = "make it writable, or set NEXAPOD_HOME to a folder that is"
 _MAKE_ROOM = "free some space there, then run the same command again: nothing was half done"
 
@@ -30,6 +31,9 @@ def explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> NexapodError 
             return TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM)
         case sqlite3.SQLITE_IOERR if _is_full(path):  # the index of a WAL that cannot grow is called an I/O error
             return TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM)
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY if (limit := _limit_of_files()) is not None:
+            hint = "raise it (ulimit -f unlimited), then run the same command again: nothing was half done"
+            return TryAgainError(f"{path} cannot be written", got=f"a limit of {limit} bytes for each file", hint=hint)
         case sqlite3.SQLITE_IOERR:
             return TryAgainError(
                 f"{path} cannot be read or written", got=error, hint="check the disk and the quota, then try again"
@@ -53,6 +57,14 @@ def _is_full(path: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return found.f_bavail * found.f_frsize < _SMALLEST
+
+
+def _limit_of_files() -> int | None:
+    """Return how long this account lets a file be; None where that is long enough for any database of ours."""
+    import resource  # noqa: PLC0415 - after a fault only
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY or limit > _LONG else limit
 
 
 def raise_explained(error: sqlite3.Error, path: str | os.PathLike[str]) -> NoReturn:

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.files import open_files
 from nexapod_batch.runner.execution.executor import Executor
 from nexapod_batch.runner.owner.rules import Running
 from nexapod_batch.runner.processes.niceness import stand_back
@@ -229,6 +230,7 @@ class Assignments:
             self.allocator.forget()
         opened = {key: one.launch for key, one in self._intake.open.items()}
         stand_back(self._owner.courtesy)
+        open_files.give_back()
         seat = self._slate.seat(number)
         Executor(self._intake.node, self._spool, channel, number, self._intake.cancelled, opened, seat).serve()
 

@@ -7,11 +7,13 @@ account, goes on at once.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import select
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ExecutorHandle", "ExecutorPool"]
 
+#: What the system says where there are too many files, processes, or too little memory for one more.
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 END_POLL_S = 0.05  # between two looks at executors that are to end
 
 
@@ -81,6 +85,7 @@ class ExecutorPool:
         self._serve, self._hear, self._died = serve, hear, died
         self._by_fd: dict[int, ExecutorHandle] = {}
         self._started = 0  # so far: numbers their segments
+        self._most = 0  # that the system let run side by side when it refused one more
         self._poll = select.poll()
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -105,13 +110,25 @@ class ExecutorPool:
         """Say whether any has something."""
         return any(executor.held for executor in self._by_fd.values())
 
-    def idle(self) -> ExecutorHandle:
-        """Return an executor that has nothing to do; one more is forked where there is none."""
+    def idle(self) -> ExecutorHandle | None:
+        """Return an executor that has nothing to do; one more is forked where there is none.
+
+        None where the system lets no more run beside those that are there, which work on; OSError where there is none.
+        """
         self._dismiss()
         for executor in self._by_fd.values():
             if not executor.held and not executor.old:
                 return executor
-        return self._start()
+        try:
+            return self._start()
+        except OSError as error:
+            if not self._by_fd or error.errno not in _SCARCE:
+                raise
+            if self._most != len(self._by_fd):
+                self._most = len(self._by_fd)
+                told = f"no more than {self._most} replicas side by side: {error.strerror}"
+                print(told, file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+            return None
 
     def renew(self) -> None:
         """Give nothing more to the executors that are there: what is forked from now on is otherwise."""
@@ -150,14 +167,25 @@ class ExecutorPool:
     def _start(self) -> ExecutorHandle:
         """Fork one more executor."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            return self._forked(ours, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+
+    def _forked(self, ours: socket.socket, theirs: socket.socket) -> ExecutorHandle:
+        """Fork an executor that has its end of a channel."""
         taken = {executor.number % SEATS for executor in self._by_fd.values()}
         number = next(one for one in itertools.count(self._started) if one % SEATS not in taken)
         self._started, parent = number + 1, os.getpid()
         # what is urgent may be told before the executor is ready for it, and would be its end
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-        pid = fork(lambda: self._become_executor(ours, theirs, number, parent))
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+        try:
+            pid = fork(lambda: self._become_executor(ours, theirs, number, parent))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         executor = ExecutorHandle(pid=pid, number=number, channel=ours)
         self._by_fd[ours.fileno()] = executor
         self._poll.register(ours, select.POLLIN)

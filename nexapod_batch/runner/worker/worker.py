@@ -22,6 +22,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from nexapod_batch.errors import ConfigError
+from nexapod_batch.files import open_files
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.runner.execution.folders.work_dirs import remove_strays
 from nexapod_batch.runner.execution.slate import Slate
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
+_MIN_FILES = 20  # with which one replica at a time can run
 PAUSED_S = 0.25  # and while the owner lets nothing start
 
 
@@ -128,6 +131,7 @@ class Worker:
             self._stopping = True
             return
         print("the code changed, or what commands are passed: a new worker takes over", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+        open_files.give_back()
         try:
             os.execv(argv[0], argv)  # noqa: S606 - what our own coordinator starts as well
         except OSError as error:
@@ -147,6 +151,10 @@ class Worker:
     def _prepare(self) -> None:
         """Become what executors need above them."""
         descendants.become_subreaper()
+        files = open_files.raise_limit()
+        if files < _MIN_FILES:
+            hint = f"raise it where the node is started: ulimit -n {100 + self._node.cpus}"
+            raise ConfigError("a runner opens more files than this account may", got=f"a limit of {files}", hint=hint)
         self._assignments = Assignments(
             self._intake, self._spool, self._owner, self._slate, self._deaths, self._cpus
         )
