@@ -7,6 +7,7 @@ so that a launch that ended has all its reports in before its silent replicas ar
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from contextlib import suppress
 from math import inf
@@ -98,7 +99,7 @@ def reconcile(
         return _look(c)
     done = Pass()
     faults = Faults()
-    end = None if max_seconds is None else c.clock() + max_seconds
+    end = None if max_seconds is None else time.monotonic() + max_seconds
     c.follow_sites()
     with writer(c.store):
         c.follow_key()
@@ -110,7 +111,7 @@ def reconcile(
         sign_news(c)
     if c.wanted_inputs:
         done.faults += fetch_wanted(c)
-    left = inf if end is None else max(0.0, end - c.clock())
+    left = inf if end is None else max(0.0, end - time.monotonic())
     delivered, failed = deliver(c, seconds=left)
     done.delivered = len(delivered)
     done.faults += failed
@@ -144,9 +145,10 @@ def _pass(
     silent = unheard(c, nodes)  # before ingest adopts: what nodes bring later waits for the next pass
     first_job = first_job_to_place(c, silent)
     launches = _ask(c, nodes, faults, end)  # 1. what the backends say
-    ends = {} if _over(c, end) else ask_ends(c, nodes, faults)
+    ends = {} if _over(end) else ask_ends(c, nodes, faults)
     _handed(c, launches)  # before the reports: what a runner signs of its place is compared with it
-    share = None if end is None else c.clock() + max(0.0, end - c.clock()) / 2  # the rest is for what comes of it
+    now = time.monotonic()
+    share = None if end is None else now + max(0.0, end - now) / 2  # the rest is for what comes of it
     heard = [node for node in nodes if node.id not in silent]
     intake = ingest(c, heard, faults, share)  # 2. what the nodes reported until then
     intake.behind |= silent
@@ -163,7 +165,7 @@ def _pass(
         decide_task(c, job, task, placeable=False)
     done.published = publish(c, faults, seconds=_publishing_s(c, done, end, results_s, waited_for))  # 6. results
     add_standing(c, faults)
-    if _over(c, end):
+    if _over(end):
         return
     if done.published or done.lost:
         clean(c, faults)
@@ -180,7 +182,7 @@ def _publishing_s(
         done.to_come = _still_to_come(c, waited_for)
     if done.near_end and done.to_come:
         return 0.0
-    left = inf if end is None else max(0.0, end - c.clock())
+    left = inf if end is None else max(0.0, end - time.monotonic())
     return min(left, results_s)
 
 
@@ -191,9 +193,9 @@ def _still_to_come(c: Coordinator, jobs: Sequence[int]) -> float:
     return sum(c.store.jobs.replicas_out(job) for job in jobs)
 
 
-def _over(c: Coordinator, end: float | None) -> bool:
+def _over(end: float | None) -> bool:
     """Say whether the time of a pass is over; what is left waits for the next one."""
-    return end is not None and c.clock() >= end
+    return end is not None and time.monotonic() >= end
 
 
 def _ask(
@@ -206,7 +208,7 @@ def _ask(
         mine = [row for row in rows if row.node_id == node.id]
         if not mine:
             continue
-        if _over(c, end):
+        if _over(end):
             found += [(row, None) for row in mine]
             continue
         try:

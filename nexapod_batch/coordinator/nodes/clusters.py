@@ -24,9 +24,9 @@ _RETRY_MS = 60_000
 
 def due(c: Coordinator, nodes: Sequence[Node]) -> list[Node]:
     """Return the nodes that have a scheduler, where one of them is to be asked by now; none where none is."""
-    since = c.now() - _HOLDS_MS
+    now = c.now()
     far = [node for node in nodes if node.site != LOCAL]
-    if all(node.cluster_at > since for node in far):
+    if all(now - _HOLDS_MS < node.cluster_at <= now for node in far):  # later than now: the clock was set back
         return []
     return far
 

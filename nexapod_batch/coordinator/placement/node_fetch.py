@@ -59,7 +59,7 @@ def ask_for(c: Coordinator, node: Node, inputs: Sequence[Input]) -> bool:
         return False
     for job_input in inputs:
         failed = c.unfetched.get(job_input.sha256)
-        if failed is not None and c.now() - failed[0] < _REST_MS:
+        if failed is not None and 0 <= c.now() - failed[0] < _REST_MS:
             raise failed[1]
         c.wanted_inputs[job_input.sha256] = node, job_input
     return True

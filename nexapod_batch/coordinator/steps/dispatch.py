@@ -6,6 +6,7 @@ the same bytes are handed over again under the same launch key, and the runner's
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from itertools import count, filterfalse
 from typing import TYPE_CHECKING
@@ -89,7 +90,7 @@ def _place_jobs(
     launched, exhausted = 0, []
     for wanting in jobs:
         free = sum(max(0, node.max_queued - out[node.id]) for node in nodes)
-        over = end is not None and c.clock() >= end
+        over = end is not None and time.monotonic() >= end
         if free == 0 or (launched and over):
             break
         row = following_jobs.ready(c, wanting)

@@ -7,6 +7,7 @@ same report again is no event.
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -123,7 +124,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
         if waiting.size >= min(_TOGETHER, max(_AT_LEAST, left)):
             _take_in(c, waiting.blocks, intake, known)
             waiting.blocks, waiting.size = [], 0
-            if end is not None and c.clock() >= end:
+            if end is not None and time.monotonic() >= end:
                 intake.behind |= {other.node.id for other in found}
                 break
     _take_in(c, waiting.blocks, intake, known)
@@ -144,7 +145,7 @@ def _blocks(
     c: Coordinator, node: Node, faults: Faults, intake: Intake, end: float | None
 ) -> list[BlockOf]:
     """Bring the segments of one node here and return what is new of them, as much as is read in one pass."""
-    if end is not None and c.clock() >= end:
+    if end is not None and time.monotonic() >= end:
         intake.behind.add(node.id)
         return []
     try:

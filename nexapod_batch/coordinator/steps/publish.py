@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections import defaultdict
 from contextlib import suppress
 from math import inf
@@ -57,10 +58,10 @@ def publish(c: Coordinator, faults: Faults, *, seconds: float = inf) -> int:
     After so many seconds nothing more is begun, and at once only what will be done by then.
     """
     nodes = c.nodes_by_id()
-    published, end = 0, c.clock() + seconds
+    published, end = 0, time.monotonic() + seconds
     together = _BATCH if seconds == inf else _FIRST
     tried: set[tuple[int, int]] = set()
-    while (began := c.clock()) < end:
+    while (began := time.monotonic()) < end:
         waiting = c.store.tasks.unpublished(together + len(tried))
         batch = [one for one in waiting if one not in tried][:together]
         if not batch:
@@ -78,7 +79,7 @@ def publish(c: Coordinator, faults: Faults, *, seconds: float = inf) -> int:
             c.store.reports.drop_carried_of_tasks([(job, task) for job, task, _ in shown])
         published += len(shown)
         if seconds < inf:
-            together = _as_many(len(batch), c.clock() - began, end - c.clock())
+            together = _as_many(len(batch), time.monotonic() - began, end - time.monotonic())
     return published
 
 

@@ -97,7 +97,7 @@ class Executor:
         self._granted = Granted()  # GPUs of what is in the queue, or runs
         self._busy = 0.0  # seconds spent on what is in _done
         self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
-        self._current, self._since = ("", ""), 0.0  # launch and replica that run now, and since when
+        self._current, self._since = ("", ""), 0.0  # launch and replica that run now, and since when (monotonic)
         self._replica: Replica | None = None  # that runs now
         self._trail: TrailOfLogs | None = None  # of what runs, once it has taken its time
         self._note_at = node.trail_s  # when the next note of its logs is due, by the time of its command
@@ -299,7 +299,7 @@ class Executor:
             return
         name = launch.name(index)
         started = time.time()
-        self._current, self._since, self._running = (key, str(name)), started, (key, name, started)
+        self._current, self._since, self._running = (key, str(name)), time.monotonic(), (key, name, started)
         root = f"{self._work}/{name}"
         self._witness.turn()
         why = self._orders.verdicts.pop(str(name), None)

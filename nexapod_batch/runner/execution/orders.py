@@ -61,12 +61,12 @@ class Orders:
     def time_over(self, since: float, limit_s: int | None) -> tuple[Outcome, str] | None:
         """Return what a replica is when the time of the allocation is over; None when it is not, or nobody said so.
 
-        `since` is when it began, in seconds since 1970. It is the fault of the task where nothing would have given it
-        more: it asked for no time, or nothing ran before it.
+        `since` is when it began, by the clock that only runs forward. It is the fault of the task where nothing would
+        have given it more: it asked for no time, or nothing ran before it.
         """
         if self._over is None:
             return None
-        ran = time.time() - since
+        ran = time.monotonic() - since
         if limit_s is not None and not self._over:
             why = f"the scheduler's time was over when this had run {ran:.0f} of {limit_s} s"
             return Outcome.PREEMPTED, why

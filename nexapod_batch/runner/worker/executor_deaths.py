@@ -24,7 +24,7 @@ __all__ = ["TOLERATED", "Deaths"]
 
 #: Deaths that are bad luck.
 TOLERATED = 2
-#: Seconds after which a death is forgotten.
+#: Seconds after which a death is forgotten, and before which one is that a clock which was set back has to come.
 _FORGOTTEN_S = 3600.0
 _MOST = 1000  # tasks
 
@@ -59,7 +59,7 @@ class Deaths:
     def _count(self, task: str) -> None:
         now = time.time()
         times = self._times.pop(task, [])
-        self._times[task] = [*(time for time in times if now - time < _FORGOTTEN_S), now]
+        self._times[task] = [*(time for time in times if abs(now - time) < _FORGOTTEN_S), now]
         while len(self._times) > _MOST:
             del self._times[next(iter(self._times))]
 
@@ -68,7 +68,7 @@ class Deaths:
         if not self._times:
             return None
         now = time.time()
-        count = sum(now - one < _FORGOTTEN_S for one in self._times.get(task, ()))
+        count = sum(abs(now - one) < _FORGOTTEN_S for one in self._times.get(task, ()))
         if count <= TOLERATED:
             return None
         return Outcome.FAILED, f"its executor was killed {count} times while this ran: it must not end what runs it"
