@@ -7,8 +7,10 @@ table in `command_table.py`, so that they import click and nothing else.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -186,6 +188,23 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end of the process
         elif hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks is shown, not fatal
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__ and type(sys.stderr) is io.TextIOWrapper:
+        encoding = sys.stderr.encoding
+        aside = _Aside(sys.stderr.detach(), encoding, "backslashreplace", line_buffering=True)
+        sys.stderr = sys.__stderr__ = aside  # type: ignore[misc] # what was detached can be used no more
+
+
+class _Aside(io.TextIOWrapper):
+    """The stderr of a command: what is said aside and cannot be written ends nothing, and changes no exit code."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
 
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, BaseException | None]:

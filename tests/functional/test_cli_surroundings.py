@@ -94,6 +94,16 @@ def test_a_full_disk_behind_stdout(home: Home, command: str) -> None:
         assert done.out == "code 75\n"
 
 
+@pytest.mark.parametrize(("command", "code"), [("ls", 0), ("submit job.toml --wait", 0), ("show 99", 66), ("nosuch", 2)])
+def test_a_full_disk_behind_stderr(home: Home, command: str, code: int) -> None:
+    """What is said aside, as into a log, ends nothing: the exit code is that of what was done."""
+    home.descriptor(TRUE)
+    for unbuffered in ("", "1"):
+        env = {"PYTHONUNBUFFERED": unbuffered}
+        done = home.call("x", before=("sh", "-c", f'"$0" {command} 2> /dev/full; echo "code $?"', PROGRAM), env=env)
+        assert done.out.endswith(f"code {code}\n")
+
+
 @pytest.mark.parametrize("names", [{"LC_ALL": "POSIX"}, {"LC_ALL": "de_DE.ISO-8859-1"}])
 @pytest.mark.parametrize("mode", [{}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
 def test_locales(home: Home, names: dict[str, str], mode: dict[str, str]) -> None:
