@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from nexapod_batch import interpreter
 
             interpreter.set_back_foreign_folders()  # before anything else is imported
+        if whole_program and not os.environ.get("HOME", "x"):
+            del os.environ["HOME"]  # it would be the root of all files: the account's own is meant
         if whole_program and sys.getfilesystemencoding() != "utf-8":
             _start_again_in_utf8()
         from nexapod_batch.cli import app

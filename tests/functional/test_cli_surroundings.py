@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import pwd
 import struct
 import subprocess
 import termios
@@ -122,6 +123,14 @@ def test_a_home_that_is_not_there_is_told(home: Home, argv: tuple[str, ...]) -> 
     home.submit(HELD)
     done = home.call(*argv, env={"NEXAPOD_HOME": str(home.path) + "e"})
     assert f"NEXAPOD_HOME names a folder that is not there: {home.path}e" in done.err
+
+
+def test_an_empty_home_is_that_of_the_account(home: Home) -> None:
+    """As one that nobody set, and as XDG has it: never the root of all files."""
+    unset = dict.fromkeys(("NEXAPOD_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), "")
+    done = home.call("doctor", before=("env", "HOME="), env=unset)
+    assert f"{pwd.getpwuid(os.getuid()).pw_dir}/.local/state/nexapod-batch" in done.out
+    assert " /.local" not in done.out + done.err
 
 
 def test_a_new_home_is_told(home: Home) -> None:
