@@ -69,7 +69,7 @@ class AgentBackend(SharedFolders):
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return what the node said of each launch, and of those that it does not have yet that they wait."""
         box, now = _box(context), time.time()
-        silent, note = box.silent_s(now), box.note()
+        silent, note = box.unheard_s(now), box.note()
         found = {}
         for key in keys:
             said = box.said(key)

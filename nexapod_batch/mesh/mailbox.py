@@ -39,7 +39,7 @@ from nexapod_batch import log
 from nexapod_batch.errors import TryAgainError, VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
-from nexapod_batch.mesh import commitment_files, holding, live_logs
+from nexapod_batch.mesh import commitment_files, holding, listening, live_logs
 from nexapod_batch.mesh.commitment_files import COMMITTED
 from nexapod_batch.mesh.delegating import delegation_message
 from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
@@ -142,6 +142,14 @@ class Mailbox:
             return max(0.0, now - (self.spool / SEEN).stat().st_mtime)
         except OSError:
             return None
+
+    def unheard_s(self, now: float) -> float | None:
+        """Return for how many of these seconds the server listened; None where the node never called."""
+        try:
+            seen = (self.spool / SEEN).stat().st_mtime
+        except OSError:
+            return None
+        return listening.silent_s(seen, now, listening.heard(self.spool.parent))
 
     def followed(self) -> int:
         """Return the newest epoch in which the node has named all that it holds; 0 where it never had to."""

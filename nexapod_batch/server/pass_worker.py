@@ -20,6 +20,7 @@ from nexapod_batch.coordinator.commands.upkeep.left_uploads import remove_upload
 from nexapod_batch.coordinator.context import open_coordinator
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import umask
+from nexapod_batch.mesh.listening import Listener
 from nexapod_batch.wording import one_line
 
 if TYPE_CHECKING:
@@ -80,7 +81,15 @@ def main(arguments: Sequence[str]) -> int:
     home, results, *config = map(Path, arguments)
     with umask.private(), open_coordinator(Paths(home, tuple(config), results)) as c:
         try:
-            drive(c, _nap, _Sweeper(c).heard, _fault)
+            listener = Listener(c.paths.home / "spool")
+            listener.note()
+
+            def nap(seconds: float) -> str:
+                answer = _nap(seconds)
+                listener.note()
+                return answer
+
+            drive(c, nap, _Sweeper(c).heard, _fault)
         except BrokenPipeError:
             return 0
     return 0

@@ -11,6 +11,9 @@ import pytest
 from homes import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 from servers import Running, environment, running
+from spools import until
+
+from nexapod_batch.mesh import listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +34,12 @@ def test_what_is_printed(server: Running) -> None:
         rf"nexapod-batch node join {re.escape(server.url)} --fingerprint SHA256:[A-Za-z0-9+/]{{43}} --token nxp_\S+", server.join
     )
     assert re.fullmatch(r"nxp_[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}", server.token)
+
+
+def test_it_notes_that_it_listens(server: Running) -> None:
+    """So that nodes are silent only as long as they could have been heard."""
+    spools = server.home / "spool"
+    until(lambda: listening.heard(spools), "the note of a server that listens")
 
 
 def test_the_fingerprint_is_that_of_the_key_for_tls(server: Running) -> None:
