@@ -5,6 +5,7 @@ What became of a launch is told by its files: see `plugins.shared_folders`.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -186,7 +187,9 @@ class LocalBackend(SharedFolders):
             lock_time = _lock_time(context.spool)
             pid = self.spawn_runner(context)
         except OSError as error:
-            raise SchedulerError(f"node {context.node.name}: its worker cannot be started", got=str(error)) from error
+            hint = "end other programs, or raise the limit: ulimit -u" if error.errno == errno.EAGAIN else None
+            what = f"node {context.node.name}: its worker cannot be started"
+            raise SchedulerError(what, got=str(error), hint=hint) from error
         trouble = last.trouble if last else ""
         self._workers[context.spool] = _Started(pid=pid, started=now, lock_time=lock_time, trouble=trouble)
         return trouble

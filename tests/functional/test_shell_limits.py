@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,3 +84,31 @@ def test_too_little_memory_is_told(tmp_path: Path) -> None:
     done = home.call("submit", home.descriptor(TRUE), before=limited("ulimit -d 20000"))
     assert done.code == 75
     assert done.err.startswith("nexapod-batch: there is no more memory\n  -> ")
+
+
+def crowded(house: House, processes: int) -> tuple[str, ...]:
+    """Let an account of its own, with so many processes at most, have a node; return the words that start it there."""
+    uid, caps = "61234", "-all,+dac_read_search,+dac_override"
+    subprocess.run(["chown", "-R", f"{uid}:{uid}", str(house.home)], check=True)
+    account = ("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", f"--inh-caps={caps}", f"--ambient-caps={caps}")
+    return (*account, *limited(f"ulimit -u {processes}"))
+
+
+def test_a_command_that_finds_no_room_is_the_nodes_fault(house: House) -> None:
+    """Worker and executor are as many as this account may have: others may run it."""
+    launch = house.launch(sh("true"))
+    house.put(launch)
+    house.before = crowded(house, 2)
+    assert house.start().wait(timeout=120) == 0, house.log()
+    (report,) = house.reports()
+    assert report.statement.outcome == Outcome.NODE
+    assert "this node has no room for one more program: got Resource temporarily unavailable" in report.statement.detail
+
+
+def test_a_worker_without_room_for_an_executor_says_so(house: House) -> None:
+    """In one sentence, with what helps."""
+    house.put(house.launch(sh("true")))
+    house.before = crowded(house, 1)
+    assert house.start().wait(timeout=120) == 75
+    assert "no process can be made for replicas: got Resource temporarily unavailable\n  -> end other programs" in house.log()
+    assert "Traceback" not in house.log()

@@ -5,6 +5,7 @@ One command runs at a time, in the process that calls.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Commands"]
 
 _NOT_STARTED = frozenset({2, 126, 127})  # with which shells, env and container programs say that nothing began
+#: What the system says where there are too many processes or files, or too little memory, for one more program.
+_SCARCE = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _MAX_LAST_LINE = 240  # characters
 
 
@@ -202,6 +205,8 @@ class Commands:
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.forget(argv[0], env["PATH"])
+            if isinstance(error, OSError) and error.errno in _SCARCE:  # no fault of the task, whatever it is
+                raise PluginError("this node has no room for one more program", got=error.strerror) from error
             from nexapod_batch.files.script_form import why_not_started  # noqa: PLC0415 - most commands start
 
             why = why_not_started(os.path.join(folder, program), error)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec import Struct, field
 
+from nexapod_batch.errors import TryAgainError
 from nexapod_batch.runner.execution.executor import MAX_MESSAGE
 from nexapod_batch.runner.execution.slate import SEATS
 from nexapod_batch.runner.processes import descendants
@@ -113,7 +114,11 @@ class ExecutorPool:
     def idle(self) -> ExecutorHandle | None:
         """Return an executor that has nothing to do; one more is forked where there is none.
 
-        None where the system lets no more run beside those that are there, which work on; OSError where there is none.
+        None where the system lets no more run beside those that are there, which work on.
+
+        Raises:
+            TryAgainError: There is none, and none can be forked.
+
         """
         self._dismiss()
         for executor in self._by_fd.values():
@@ -122,8 +127,11 @@ class ExecutorPool:
         try:
             return self._start()
         except OSError as error:
-            if not self._by_fd or error.errno not in _SCARCE:
+            if error.errno not in _SCARCE:
                 raise
+            if not self._by_fd:
+                hint = "end other programs, or raise the limit where the node is started: ulimit -u, ulimit -n"
+                raise TryAgainError("no process can be made for replicas", got=error.strerror, hint=hint) from error
             if self._most != len(self._by_fd):
                 self._most = len(self._by_fd)
                 told = f"no more than {self._most} replicas side by side: {error.strerror}"
