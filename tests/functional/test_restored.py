@@ -72,6 +72,31 @@ def test_a_backup_that_knows_all_is_left_alone(home: Home, tmp_path: Path) -> No
     assert len(home.json("show", 1)["tasks"][0]["replicas"]) == 2
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["by a copy that lacks entries", "by one that has them"])
+def test_a_backup_that_lacks_entries_alone_says_so(home: Home, tmp_path: Path, known: bool) -> None:
+    """The ledger says that it was put back, once; what is open goes on, for no launch is in doubt."""
+    gate, backup = tmp_path / "gate", tmp_path / "backup.db"
+    text = TRUE.replace('"true"]', f'"sh", "-c", "while [ ! -e {gate} ]; do sleep 0.02; done"]')
+    assert home.submit(text).code == 0
+    home.json("reconcile")
+    if not known:
+        home.call("node", "drain", "n")
+    assert home.call("db", "backup", backup).code == 0
+    if known:
+        home.call("node", "drain", "n")
+    home.json("reconcile")
+    put_back(home, backup)
+    for _ in range(2):
+        home.json("reconcile")
+    said = [one["kind"] for one in home.json("ledger", "log", "--last", "1000")["entries"]]
+    assert said.count("restored") == int(known)
+    assert home.call("ledger", "verify").code == 0
+    assert {one["reason"] for one in home.json("show", 1)["tasks"][0]["replicas"]}.isdisjoint({LOST})
+    gate.touch()
+    home.call("node", "resume", "n")
+    assert home.call("wait", "1", "--timeout", "90s").code == 0
+
+
 @pytest.mark.parametrize(
     "put",
     [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: (path.touch(), os.truncate(path, 4 << 40))],
@@ -79,7 +104,7 @@ def test_a_backup_that_knows_all_is_left_alone(home: Home, tmp_path: Path) -> No
 )
 def test_what_lies_in_the_place_of_the_number_stops_no_pass(home: Home, put: Callable[[Path], object]) -> None:
     """It tells nothing, and is neither waited for nor read without end."""
-    number = home.path / "newest-launch"
-    number.unlink(missing_ok=True)
-    put(number)
+    for name in ("newest-launch", "newest-head"):
+        (home.path / name).unlink(missing_ok=True)
+        put(home.path / name)
     assert home.call("reconcile", before=("prlimit", f"--data={400 << 20}")).code == 0

@@ -34,7 +34,7 @@ from nexapod_batch.coordinator.steps.last_words import ask_ends, overrule
 from nexapod_batch.coordinator.steps.launch_endings import awaits_host, end_launch, launch_reason, reason_of
 from nexapod_batch.coordinator.steps.publish import clean, publish
 from nexapod_batch.coordinator.steps.reclaim import take_back
-from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
+from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored, mark_head
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.plugins import BackendState
@@ -108,7 +108,8 @@ def reconcile(
         done.news = bool(done.launched and c.store.jobs.with_news())
         done.faults, done.standing = keep_faults(c.store, faults, c.now())
         done.open_jobs = c.store.jobs.count_open()
-        sign_news(c)
+        if sign_news(c):
+            mark_head(c)
     if c.wanted_inputs:
         done.faults += fetch_wanted(c)
     left = inf if end is None else max(0.0, end - time.monotonic())

@@ -32,6 +32,7 @@ def take_over(c: Coordinator) -> EpochRow:
             _end_local(c)
         expect_words(c)
         restored_database.mark(c)
+        restored_database.forget_head(c)
     log.warning(__name__, "took over", epoch=epoch.number, entries=epoch.entry)
     return epoch
 

@@ -38,19 +38,20 @@ def signed_head(c: Coordinator, size: int) -> Note:
     return checkpoint(Head(c.origin, size, c.store.ledger.root(size)), c.signer)
 
 
-def sign_news(c: Coordinator, signer: Signer | None = None) -> None:
-    """Sign and keep the head of the ledger, unless it was signed as it is; `signer` is a key about to be in force.
+def sign_news(c: Coordinator, signer: Signer | None = None) -> bool:
+    """Sign and keep the head of the ledger, unless it was signed as it is; say whether there was news.
 
-    CorruptStoreError where what was signed last is not the beginning of it.
+    `signer` is a key about to be in force. CorruptStoreError where what was signed last is not the beginning of it.
     """
     with c.store.atomic():
         size, signed = c.store.ledger.size(), c.store.ledger.newest_checkpoint()
         if signed is not None:
             if size == signed[0]:
-                return
+                return False
             _is_continued(c, head_of(parse(signed[1])))
         head = Head(c.origin, size, c.store.ledger.root(size))
         c.store.ledger.keep_checkpoint(size, str(checkpoint(head, signer or c.signer)))
+    return True
 
 
 def _is_continued(c: Coordinator, head: Head) -> None:
