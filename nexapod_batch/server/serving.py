@@ -31,6 +31,8 @@ __all__ = ["Announcement", "Serving", "prepare", "serve"]
 _SHOWN, _NODES, _OWN = "serve --init", "nodes, serve --init", "this account"
 _DAYS = 365.0
 _JOIN_DAYS = 30.0
+#: Stands for the name of a proxy that nobody told.
+_PROXY = "NAME-OF-THE-PROXY"
 
 
 class Serving(Struct, frozen=True, kw_only=True):
@@ -104,9 +106,13 @@ def _person() -> str:
     return "".join(letter for letter in account() if letter.isalnum() or letter in "_.@+-").lstrip("_.@+-") or "admin"
 
 
-def _announced(prepared: Prepared, url: str) -> Announcement:
+def _announced(serving: Serving, prepared: Prepared, url: str) -> Announcement:
+    """Return what is told; behind a proxy nodes join that one, whose port and key are not known here."""
     fingerprint = tls.fingerprint(prepared.pin)
     join = f"nexapod-batch node join {url} --fingerprint {fingerprint}"
+    if serving.options.behind_proxy:
+        name = shown_host(serving.host, serving.names) if serving.names else _PROXY
+        join = f"nexapod-batch node join https://{name}"
     if prepared.join:
         join += f" --token {prepared.join}"
     return Announcement(url=url, fingerprint=fingerprint, join=join, token=prepared.admin)
@@ -140,7 +146,7 @@ async def _serve(serving: Serving, prepared: Prepared, say: Callable[[Announceme
     )  # fmt: skip
     _leave_word(serving, prepared, url, port)
     service.passes.start()
-    web.when_started = lambda: say(_announced(prepared, url))
+    web.when_started = lambda: say(_announced(serving, prepared, url))
     web.when_ending = service.end
     try:
         await web.serve()
