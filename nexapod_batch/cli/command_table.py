@@ -185,7 +185,7 @@ COMMANDS: dict[str, Entry] = {
         "Set up and look at nodes.",
         (
             *("ls", "show", "init", "drain", "rekey", "resume", "profile", "set", "snooze", "stop", "start", "remove"),
-            *("join", "run", "leave", "check", "approve", "status", "history", "unit"),
+            *("join", "run", "leave", "check", "approve", "status", "history", "witness", "unit"),
         ),
     ),
     "serve": Entry(

@@ -107,6 +107,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "node set": ("nexapod-batch node set workstation hours=22:00-08:00",),
     "node snooze": ("nexapod-batch node snooze 2h", "nexapod-batch node snooze off"),
     "node status": ("nexapod-batch node status",),
+    "node witness": ("nexapod-batch node witness > head-of-ann", "nexapod-batch node witness --with head-of-bob"),
     "node unit": ("nexapod-batch node unit workstation",),
     "site ls": ("nexapod-batch site ls",),
     "site show": ("nexapod-batch site show alpha --origin",),

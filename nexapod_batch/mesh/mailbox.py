@@ -14,7 +14,7 @@
 | `offered/<sha256>` | backend | a link to an input that the node may read |
 | `blobs/<sha256>` | server | what the node sent |
 | `live/<replica>.out` | server | what somebody follows of a log that still grows |
-| `cosigned` | server | the newest head of the ledger that the node signed for |
+| `cosigned.json` | server | the newest head of the ledger that the node signed for, and in which epoch |
 | `followed` | server | the epoch in which the node named all launches that it holds |
 | `seen` | server | its time is that of the node's last call |
 | `node-note.json` | server | what the node said of itself: folder, why it is paused |
@@ -56,13 +56,15 @@ if TYPE_CHECKING:
 
     from nexapod_batch.mesh.messages import Held, WorkCall
 
-__all__ = ["BELL", "BLOBS", "BROUGHT", "DELEGATIONS", "FOLDERS", "OFFERED", "WANTED", "Mailbox", "Note", "ring"]
+__all__ = [
+    "BELL", "BLOBS", "BROUGHT", "DELEGATIONS", "FOLDERS", "OFFERED", "WANTED", "Cosigned", "Mailbox", "Note", "ring",
+]  # fmt: skip
 
 OUTBOX, GIVEN, DELEGATIONS, SAID = "outbox", "given", "delegations", "said"
 NETWORKS = "networks"
 BROUGHT, OFFERED, BLOBS, WANTED = "brought", "offered", "blobs", "wanted"
 FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED, NETWORKS, BROUGHT, OFFERED, BLOBS, WANTED)
-SEEN, NOTE, FOLLOWED, COSIGNED = "seen", "node-note.json", "followed", "cosigned"
+SEEN, NOTE, FOLLOWED, COSIGNED = "seen", "node-note.json", "followed", "cosigned.json"
 #: Rung in the folder of all spools when there is something new in an outbox.
 BELL = ".bell"
 #: Bytes of messages in one answer; a single one may be larger.
@@ -81,6 +83,13 @@ class Note(Struct, frozen=True, kw_only=True):
     fetched: str = ""  # and those that it fetches by itself; "" where all are brought
     paused: str = ""  # why nothing may start
     left: bool = False  # it said that it leaves
+
+
+class Cosigned(Struct, frozen=True, kw_only=True):
+    """A head of the ledger that a node signed for."""
+
+    note: str = ""  # C2SP tlog-cosignature; "" where it signed for none
+    epoch: int = 0  # in which it did
 
 
 def ring(spools: Path) -> None:
@@ -158,16 +167,16 @@ class Mailbox:
         except (OSError, ValueError):
             return 0
 
-    def cosigned(self) -> str:
-        """Return the newest head of the ledger with the node's signature, unverified; "" where it gave none."""
+    def cosigned(self) -> Cosigned:
+        """Return the newest head of the ledger with the node's signature, unverified; nothing where it gave none."""
         try:
-            return careful.read(self.spool / COSIGNED, 64 << 10).decode("utf-8", "replace")
-        except OSError:
-            return ""
+            return msgjson.decode(careful.read(self.spool / COSIGNED, 128 << 10), type=Cosigned)
+        except (OSError, DecodeError):
+            return Cosigned()
 
-    def keep_cosigned(self, text: str) -> None:
+    def keep_cosigned(self, cosigned: Cosigned) -> None:
         """Keep a head of the ledger that the node signed for."""
-        atomic.write(self.spool / COSIGNED, text.encode(), mode=0o600, durable=False)
+        atomic.write(self.spool / COSIGNED, msgjson.encode(cosigned), mode=0o600, durable=False)
 
     def note(self) -> Note:
         """Return what the node said of itself."""

@@ -2,6 +2,9 @@
 
 The node names the head that it saw last. The coordinator shows its newest one, and the proof that this continues the
 other; after a takeover also the entry by which a stand-in began its epoch. The node answers with its cosignature.
+
+Two nodes can be shown two ledgers. So each is shown heads that others signed for, too, which the newest one must
+continue as well. A coordinator that shows two has signed two heads, and must keep each from those who saw the other.
 """
 
 from __future__ import annotations
@@ -21,7 +24,13 @@ if TYPE_CHECKING:
     from nexapod_batch.ledger.checkpoint import Head
     from nexapod_batch.ledger.note import Note
 
-__all__ = ["Seen", "WitnessAnswer", "WitnessCall", "cosignature_of", "judged"]
+__all__ = [
+    "MAX_ALSO", "ForkError", "OtherHead", "Seen", "WitnessAnswer", "WitnessCall", "check_others", "continues",
+    "cosignature_of", "judged",
+]  # fmt: skip
+
+#: Further heads of which a node may ask in one call whether the newest one continues them.
+MAX_ALSO = 8
 
 
 class WitnessCall(Struct, frozen=True, kw_only=True):
@@ -30,6 +39,16 @@ class WitnessCall(Struct, frozen=True, kw_only=True):
     size: int = 0  # entries of the head that it saw last; 0: it saw none
     epoch: int = 1  # in which that was
     cosigned: str = ""  # that head with the node's cosignature (C2SP tlog-cosignature)
+    also: tuple[int, ...] = ()  # entries of heads that others showed to the node
+
+
+class OtherHead(Struct, frozen=True, kw_only=True):
+    """A head that another node signed for in this epoch, and what shows that the newest one continues it."""
+
+    node: str
+    key: str  # the node's, in hex
+    cosigned: str  # C2SP tlog-cosignature
+    consistency: tuple[str, ...] = ()
 
 
 class WitnessAnswer(Struct, frozen=True, kw_only=True):
@@ -39,6 +58,17 @@ class WitnessAnswer(Struct, frozen=True, kw_only=True):
     consistency: tuple[str, ...] = ()  # hashes of the proof, in hex
     epoch: int = 1
     taken_over: str = ""  # C2SP tlog-proof of the entry by which this epoch began
+    others: tuple[OtherHead, ...] = ()  # some, by chance
+    also: tuple[tuple[str, ...], ...] = ()  # a proof for each head that was asked for; none: it has not so many entries
+
+
+class ForkError(VerificationError):
+    """The coordinator signed two heads, and does not show that one continues the other."""
+
+    def __init__(self, who: str, note: str, error: VerificationError) -> None:
+        """Say who was shown the other head, which is `note`."""
+        super().__init__(f"{who} was shown another past", got=" ".join(str(error).split()), wanted="one ledger for all")
+        self.note = note
 
 
 class Seen(NamedTuple):
@@ -71,6 +101,36 @@ def judged(answer: WitnessAnswer, public: bytes, old: Head | None, epoch: int) -
         _check_epoch(answer, key, head)
         return Seen(note, head, f"epoch {answer.epoch} began from an older copy: {' '.join(str(error).split())}")
     return Seen(note, head, "")
+
+
+def continues(head: Head, old: Head, proof: tuple[str, ...]) -> None:
+    """Check that a head continues an older one; VerificationError says why it does not."""
+    verify_consistency(old.size, head.size, _hashes(proof), old.root, head.root)
+
+
+def check_others(others: tuple[OtherHead, ...], head: Head, public: bytes) -> dict[str, str]:
+    """Return the other nodes whose heads a head continues, and their keys in hex.
+
+    What the coordinator did not sign with the key `public`, or the other node did not sign, says nothing.
+
+    Raises:
+        ForkError: The coordinator signed a head for another node that this one does not continue.
+
+    """
+    agreed = dict[str, str]()
+    for other in others[:MAX_ALSO]:
+        try:
+            note = notes.parse(other.cosigned)
+            old, _ = open_checkpoint(note, NoteKey(head.origin, public))
+            cosignature_of(other.cosigned, other.node, bytes.fromhex(other.key))
+        except (VerificationError, ValueError):
+            continue
+        try:
+            continues(head, old, other.consistency)
+        except VerificationError as error:
+            raise ForkError(f"node {other.node}", other.cosigned, error) from error
+        agreed[other.node] = other.key
+    return agreed
 
 
 def cosignature_of(text: str, name: str, public: bytes) -> Head:

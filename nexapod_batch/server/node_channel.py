@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,11 @@ class NodeChannel:
     def key_of(self, name: str) -> bytes:
         """Return the public key of a node that signed in just now."""
         return self._public[name]
+
+    def some_others(self, name: str, number: int) -> tuple[tuple[str, bytes], ...]:
+        """Return names and public keys of at most so many other nodes, by chance."""
+        others = [one for one in self._public.items() if one[0] != name]
+        return tuple(random.sample(others, min(number, len(others))))
 
     def owner_to_approve(self, name: str) -> str:
         """Return the owner of a node that gets no work because that is not approved; "" for any other."""

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from functional.test_mesh import joined, working
 from functional.test_standby import ARRAY, TASKS, begun, command, reserved_port, rows, until
+from homes import Home
+from msgspec import json as msgjson
 from servers import running
 
+from nexapod_batch.agent.home import AgentHome
 from nexapod_batch.agent.witness import Witnessed, entries, read
+from nexapod_batch.files import keyfile
+from nexapod_batch.ledger.checkpoint import Head, checkpoint, head_of
+from nexapod_batch.ledger.note import cosigned, parse
+from nexapod_batch.mesh.mailbox import Cosigned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +37,12 @@ def signed(home: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None:
-    """Reports come again, tasks end, nothing runs twice; nodes take no work until a new epoch says what is missing."""
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["noticed", "said"])
+def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path, is_noticed: bool) -> None:
+    """Reports come again, tasks end, nothing runs twice; nodes take no work until a new epoch says what is missing.
+
+    A pass begins it, although no launch is missing; where it cannot know, a person does.
+    """
     (tmp_path / "job.toml").write_text(ARRAY)
     copy, home = tmp_path / "copy.db", tmp_path / "c"
     with reserved_port() as port, ExitStack() as stack:
@@ -58,13 +69,15 @@ def test_a_coordinator_that_is_put_back_to_an_older_copy(tmp_path: Path) -> None
             keys = [word for key in cosigned["witnesses"] for word in ("--witness", key)]
             server.command("ledger", "verify", "--since", str(tmp_path / "head"), *keys)
         command(home, "db", "restore", str(copy))
+        if not is_noticed:
+            (home / "newest-head").unlink()
         with running(home, *at, init=False) as server:
-            until("the nodes to see it", lambda: all(one.trouble for one in seen(tmp_path)))
+            until("the nodes to see it", lambda: all(one.gap if is_noticed else one.trouble for one in seen(tmp_path)))
             until("the job to end again", lambda: not rows(home, "SELECT 1 FROM job WHERE finished_at IS NULL"))
             until("every report", lambda: before <= {bytes(one) for (one,) in rows(home, "SELECT payload_sha256 FROM report")})
             states = rows(home, "SELECT id, n_accepted FROM job")
             server.command("verify", "1")
-        with running(home, *at, "--standby", init=False) as server:
+        with running(home, *at, *([] if is_noticed else ["--standby"]), init=False) as server:
             until("the nodes to follow", lambda: not any(one.trouble for one in seen(tmp_path)))
             shown = command(tmp_path / "one", "node", "status", "one")
             server.command("submit", "--agree", "1", "--wait", "--", "true")
@@ -106,3 +119,36 @@ def test_what_a_restored_copy_never_heard_of(tmp_path: Path, options: tuple[str,
     assert new["job"] > 1_000
     names = begun(tmp_path)
     assert len(names) == len(set(names))
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_shows_two_nodes_two_ledgers(tmp_path: Path) -> None:
+    """A node that is shown what another signed for takes no work; people who carry heads see it as well."""
+    home = tmp_path / "c"
+    with running(home) as server, ExitStack() as stack:
+        for name in NODES:
+            joined(server, tmp_path / name, "--name", name, "--owner", name)
+        stack.enter_context(working(tmp_path / "two"))
+        until("a head", (home / "spool/two/cosigned.json").exists)
+        stack.enter_context(working(tmp_path / "one"))
+        until("to agree", lambda: "two" in seen(tmp_path)[0].agreeing)
+        shown = command(tmp_path / "one", "node", "status", "one")
+        for name in NODES:
+            (tmp_path / f"{name}.head").write_text(command(tmp_path / name, "node", "witness"))
+        agreed = command(tmp_path / "one", "node", "witness", "--with", str(tmp_path / "two.head"))
+    size = json.loads(command(home, "ledger", "head", "--json"))["size"]
+    signer, two = keyfile.load(home / "keys/coordinator"), AgentHome(tmp_path / "two/agent/two").signer()
+    origin = head_of(parse((tmp_path / "two.head").read_text())).origin
+    other = str(cosigned(checkpoint(Head(origin, size, b"x" * 32), signer), "two", two, 1))
+    (home / "spool/two/cosigned.json").write_bytes(msgjson.encode(Cosigned(note=other, epoch=1)))
+    (tmp_path / "other").write_text(other)
+    with running(home, "--port", str(server.port), init=False) as server:
+        with working(tmp_path / "one"):
+            until("it to see", lambda: "node two was shown another past" in seen(tmp_path)[0].trouble)
+            note = home / "spool/one/node-note.json"
+            until("the coordinator to hear", lambda: b"another past" in note.read_bytes())
+        argv = ("node", "witness", "--with", str(tmp_path / "other"))
+        failed = Home(tmp_path, "one").call(*argv)
+    assert "it continues what 1 other node saw: two at " in shown
+    assert agreed.startswith("one ledger of ")
+    assert (failed.code, "who has that head was shown another past" in failed.err) == (1, True)

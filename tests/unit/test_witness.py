@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import json as msgjson
 
-from nexapod_batch.agent.witness import Witness, read
-from nexapod_batch.errors import UnreachableError
-from nexapod_batch.ledger.checkpoint import Head, Proof, checkpoint
+from nexapod_batch.agent.witness import Witness, compared, read
+from nexapod_batch.errors import UnreachableError, VerificationError
+from nexapod_batch.ledger import note as notes
+from nexapod_batch.ledger.checkpoint import Head, Proof, checkpoint, head_of
 from nexapod_batch.ledger.edge import Edge
 from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.ledger.tree import Node, consistency_proof, inclusion_proof, leaf_hash
-from nexapod_batch.mesh.witnessing import WitnessAnswer, WitnessCall, cosignature_of
+from nexapod_batch.mesh.witnessing import ForkError, OtherHead, WitnessAnswer, WitnessCall, cosignature_of
 from nexapod_batch.trust.dsse import Signer
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Log:
     def __init__(self, entries: Sequence[bytes], *, epoch: int = 1, key: Signer = COORDINATOR, origin: str = "log") -> None:
         """Hash every entry."""
         self.entries, self.epoch, self.key, self.origin = list(entries), epoch, key, origin
+        self.others: list[tuple[str, Signer, str]] = []  # name and key of other nodes, and what they signed for
         self.cosigned: list[str] = []
         self._nodes: dict[tuple[int, int], bytes] = {}
         edge = Edge()
@@ -56,9 +58,18 @@ class Log:
             if b"taken-over" in entry and self.epoch > call.epoch:
                 began = str(Proof(number, tuple(inclusion_proof(number, size, self._node)), note, entry))
         answer = WitnessAnswer(
-            checkpoint=str(note), consistency=tuple(one.hex() for one in hashes), epoch=self.epoch, taken_over=began
-        )
+            checkpoint=str(note), consistency=tuple(one.hex() for one in hashes), epoch=self.epoch, taken_over=began,
+            others=tuple(self._shown(*other) for other in self.others), also=tuple(map(self._proof, call.also)),
+        )  # fmt: skip
         return msgjson.encode(answer)
+
+    def _proof(self, size: int) -> tuple[str, ...]:
+        known = 0 < size <= self.head.size
+        return tuple(one.hex() for one in consistency_proof(size, self.head.size, self._node)) if known else ()
+
+    def _shown(self, name: str, key: Signer, cosigned: str) -> OtherHead:
+        proof = self._proof(head_of(notes.parse(cosigned)).size)
+        return OtherHead(node=name, key=key.public.hex(), cosigned=cosigned, consistency=proof)
 
 
 def entries(count: int, letter: str = "e") -> list[bytes]:
@@ -186,3 +197,77 @@ def test_answers_that_are_no_head(tmp_path: Path, answer: bytes) -> None:
     node.soon = True
     assert node.look(lambda _path, _body: answer, 0.0, no_other) is True
     assert (read(tmp_path / "witness.json").note, bool(node.trouble)) == (seen, True)
+
+
+def seen_by(log: Log, name: str = "two", signer: Signer = OTHER, key: Signer | None = None) -> tuple[str, Signer, str]:
+    """Return what another node signed for that was shown a ledger; with another `key` it claims to be somebody else."""
+    note = checkpoint(log.head, log.key)
+    return name, key or signer, str(notes.cosigned(note, name, signer, 1))
+
+
+#: What another node saw where this one is shown nine entries, and whether that is told: agreed, forked, or nothing.
+OTHERS = {
+    "the same": (seen_by(Log(entries(9))), "agrees"),
+    "less": (seen_by(Log(entries(4))), "agrees"),
+    "another past": (seen_by(Log(entries(9, "x"))), "forked"),
+    "another past that is shorter": (seen_by(Log(entries(4, "x"))), "forked"),
+    "more than there is": (seen_by(Log(entries(11))), "forked"),
+    "another past by another key": (seen_by(Log(entries(9, "x"), key=OTHER)), ""),
+    "another past of another ledger": (seen_by(Log(entries(9, "x"), origin="other")), ""),
+    "another past by somebody else": (seen_by(Log(entries(9, "x")), signer=NODE, key=OTHER), ""),
+    "the same by somebody else": (seen_by(Log(entries(9)), signer=NODE, key=OTHER), ""),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_others_saw_must_be_the_same_ledger(tmp_path: Path, what: str) -> None:
+    """Both heads of a fork are kept and nothing is signed for; what nobody vouches for says nothing."""
+    other, told = OTHERS[what]
+    log, node = Log(entries(9)), witness(tmp_path)
+    node.look(Log(entries(7)).post, 0.0, no_other)
+    log.others, node.soon = [other], True
+    assert node.look(log.post, 0.0, no_other) is (told == "forked")
+    seen = read(tmp_path / "witness.json")
+    assert ("node two was shown another past" in seen.trouble, seen.disputed) == ((True, other[2]) if told == "forked" else (False, ""))
+    assert (list(seen.agreeing), len(log.cosigned)) == (["two"] if told == "agrees" else [], 0 if told == "forked" else 1)
+
+
+def test_a_fork_is_not_forgotten(tmp_path: Path) -> None:
+    """Not with the next head that continues only what this node saw, nor by a restart; by one that continues both it is over."""
+    witness(tmp_path).look(Log(entries(7)).post, 0.0, no_other)
+    forked = Log(entries(9))
+    forked.others = [seen_by(Log([*entries(8), b"x", b"y"]))]
+    witness(tmp_path).look(forked.post, 0.0, no_other)
+    witness(tmp_path).look(Log(entries(12)).post, 0.0, no_other)
+    again = witness(tmp_path)
+    assert "another node was shown another past" in again.trouble
+    again.look(Log([*entries(8), b"x", b"y", b"z"]).post, 0.0, no_other)
+    assert (again.trouble, again.seen.disputed) == ("", "")
+
+
+def test_a_new_epoch_ends_a_dispute_and_says_so(tmp_path: Path) -> None:
+    """As it does where this node's own past is not continued: whoever has the key can begin one, and not hide it."""
+    node = witness(tmp_path)
+    node.look(Log(entries(3)).post, 0.0, no_other)
+    forked = Log(entries(9))
+    forked.others = [seen_by(Log(entries(8, "x")))]
+    for log in (forked, Log([*entries(9), EPOCH_2], epoch=2)):
+        node.soon = True
+        node.look(log.post, 0.0, no_other)
+    assert (node.trouble, node.seen.epoch) == ("", 2)
+    assert node.seen.gap == "epoch 2 does not continue what another node was shown"
+
+
+def test_people_compare_what_their_nodes_saw(tmp_path: Path) -> None:
+    """One ledger continues both heads, or the coordinator signed two and cannot show that."""
+    node = witness(tmp_path)
+    node.look(Log(entries(7)).post, 0.0, no_other)
+    log = Log(entries(9))
+    assert compared(log.post, node.seen, seen_by(Log(entries(8)))[2], COORDINATOR.public) == log.head
+    for other in (Log(entries(8, "x")), Log(entries(20))):
+        with pytest.raises(ForkError, match="was shown another past"):
+            compared(log.post, node.seen, seen_by(other)[2], COORDINATOR.public)
+    for other in (Log(entries(8), key=OTHER), Log(entries(8), origin="other")):
+        with pytest.raises(VerificationError) as caught:
+            compared(log.post, node.seen, seen_by(other)[2], COORDINATOR.public)
+        assert not isinstance(caught.value, ForkError)

@@ -40,7 +40,9 @@ def _with_ledger(node: Document) -> Document:
     if joined is None:
         return {**node, "ledger": None}
     seen = witness.read(joined.witness_file)
-    ledger = {"entries": witness.entries(seen), "epoch": seen.epoch, "trouble": seen.trouble, "gap": seen.gap}
+    others = [{"node": name, "key": one.key, "at": one.at} for name, one in sorted(seen.agreeing.items())]
+    ledger: Document = {"entries": witness.entries(seen), "epoch": seen.epoch, "trouble": seen.trouble}
+    ledger |= {"gap": seen.gap, "agreeing": others}
     return {**node, "ledger": ledger}
 
 
@@ -56,6 +58,8 @@ def described(nodes: list[Document], now: float) -> Iterator[str]:
 
 def _node(node: Document, now: float) -> Iterator[str]:
     yield from _state(node)
+    if node.get("ledger"):
+        yield from _ledger(node["ledger"], now)
     yield from _offer(node)
     yield from _work(node, now)
     rows = [_row(replica, node["gpus"], now) for replica in node["replicas"]]
@@ -71,13 +75,15 @@ def _state(node: Document) -> Iterator[str]:
     yield f"node {node['name']} on {node['host']}: {state}"
     if node["problem"]:
         yield from (f"  {line.strip()}" for line in node["problem"].split("\n"))
-    if node.get("ledger"):
-        yield from _ledger(node["ledger"])
 
 
-def _ledger(seen: Document) -> Iterator[str]:
+def _ledger(seen: Document, now: float) -> Iterator[str]:
     """Say how much of its coordinator's ledger it has seen, and what is wrong with that."""
     yield f"  ledger:  {seen['entries']} entries of its coordinator's seen"
+    if seen["agreeing"]:
+        newest = max(seen["agreeing"], key=lambda one: one["at"])
+        others = _count(len(seen["agreeing"]), "other node")
+        yield f"           it continues what {others} saw: {newest['node']} at {_moment(newest['at'], now)}"
     if seen["trouble"]:
         yield f"  no work is taken: {seen['trouble']}"
     if seen["gap"]:

@@ -13,6 +13,7 @@ from nexapod_batch.cli.node import owner as owners
 from nexapod_batch.cli.node.given import history
 from nexapod_batch.cli.node.node_status import status
 from nexapod_batch.cli.node.systemd_unit import unit
+from nexapod_batch.cli.node.witnessing import witness
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import NotFoundError, UsageError
@@ -201,7 +202,7 @@ def resume(name: str, as_json: bool) -> None:
 for _command in (
     *(profile.profile, owners.change, owners.snooze, stopping.stop, stopping.start, stopping.remove),
     *(joining.join, joining.run, joining.leave, joining.check, joining.approve),
-    *(status, history, unit),
+    *(status, history, witness, unit),
 ):  # fmt: skip
     node.add_command(_command)
 

@@ -1,4 +1,4 @@
-"""Nodes as witnesses: each is shown the newest head of the ledger, and that it continues the one it saw last."""
+"""Nodes as witnesses: each is shown the newest head of the ledger, and that it continues what it and others saw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nexapod_batch.coordinator.verification import witnesses
-from nexapod_batch.mesh.mailbox import Mailbox
+from nexapod_batch.mesh.mailbox import Cosigned, Mailbox
 from nexapod_batch.mesh.witnessing import WitnessAnswer, WitnessCall, cosignature_of
 from nexapod_batch.server import node_sign_in, problems
 from nexapod_batch.server.calls import Access, Call, Route
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES"]
 
+#: Other nodes whose heads a node is shown at once.
+_OTHERS = 4
+
 
 async def witness(call: Call) -> WitnessAnswer:
     """Return the newest head and the proofs that a node needs; keep its cosignature of the one before; RequestError."""
@@ -29,10 +32,12 @@ async def witness(call: Call) -> WitnessAnswer:
     if asked.cosigned:
         cosignature_of(asked.cosigned, name, service.channel.key_of(name))
         box = Mailbox(service.paths.spool(name))
-        await asyncio.get_running_loop().run_in_executor(None, box.keep_cosigned, asked.cosigned)
+        cosigned = Cosigned(note=asked.cosigned, epoch=asked.epoch)
+        await asyncio.get_running_loop().run_in_executor(None, box.keep_cosigned, cosigned)
+    others = () if asked.cosigned else service.channel.some_others(name, _OTHERS)
 
     def ask(c: Coordinator) -> WitnessAnswer:
-        return witnesses.answer(c, asked)
+        return witnesses.answer(c, asked, others)
 
     return await service.read(ask)
 
