@@ -87,3 +87,24 @@ def test_a_disk_without_room_takes_no_work_until_it_has_some(small: Small, tmp_p
     assert rows(small.server.home, "SELECT count(*) FROM replica WHERE job_id = ?", job) == [(0,)]
     small.resize("110m")
     until("the job to end", lambda: rows(small.server.home, "SELECT n_accepted FROM job WHERE id = ?", job) == [(1,)])
+
+
+def test_work_that_finds_no_room_goes_elsewhere(small: Small, tmp_path: Path) -> None:
+    """The launch returns at once, another node has the next replica, and the first gets none while its disk is full; all say why."""
+    home = small.server.home
+    by_node = "SELECT n.name, r.execution FROM replica r JOIN node n ON n.id = r.node_id WHERE r.job_id = ? ORDER BY r.id"
+    job = submitted(small, tmp_path, f'{HEAD}command = ["true"]\n[[inputs]]\nsource = "large"\n{TAIL}')
+    until("a loss", lambda: ("small", "lost") in rows(home, by_node, job))
+    told = tmp_path / "disk/n.run.err"
+    until("the node to say why", lambda: "the disk of the node has no room for the inputs" in told.read_text())
+    small.resize("60m")  # from here on nothing may start there at all
+    until("the server to know", lambda: b"has less than 64 MiB left" in (home / "spool/small/node-note.json").read_bytes())
+    tried = len(rows(home, by_node, job))
+    joined(small.server, tmp_path / "big", "--name", "big", "--owner", "bob")
+    with working(tmp_path / "big"):
+        until("the job to end", lambda: rows(home, "SELECT n_accepted FROM job WHERE id = ?", job) == [(1,)])
+        other = small.server.command("submit", "--agree", "1", "--wait", "--parsable", "--", "true").stdout.strip()
+    said = small.server.command("explain", job).stdout
+    assert rows(home, by_node, job)[tried:] == [("big", "reported")]
+    assert rows(home, by_node, other.partition(";")[0]) == [("big", "reported")]
+    assert "the disk of the node has no room for the inputs" in said

@@ -30,9 +30,9 @@ _MAX_HEAD = 64 * 1024
 def witness(name: str | None, files: tuple[Path, ...], as_json: bool) -> None:
     """Print the head of the ledger that a node saw, or compare it.
 
-    The ledger is that of the coordinator that was joined. The head carries the node's signature: give it to people with other nodes. With --with the coordinator must show
-    that one ledger continues what both saw; where it cannot, it showed two, and both heads prove that. NAME may be left
-    out where one node joined.
+    The ledger is that of the coordinator that was joined. The head carries the node's signature: give it to people with
+    other nodes. With --with the coordinator must show that one ledger continues what both saw; where it cannot, it
+    showed two, and both heads prove that. NAME may be left out where one node joined.
     """
     from nexapod_batch.agent import comparing
     from nexapod_batch.agent.home import only_home
