@@ -117,8 +117,10 @@ def _large(room: int) -> mmap.mmap:
 
 def _announced(request: Request, max_bytes: int) -> int:
     """Return how many bytes a body may have: as many as it says, or as are taken."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
+    for name, plain in (("content-encoding", {"", "identity"}), ("transfer-encoding", {"", "chunked"})):
+        encoding = request.headers.get(name, "").strip().lower()
+        if encoding in plain:
+            continue
         raise RequestError(problems.MEDIA, "the body is compressed", got=nesting.quoted(encoding), wanted="identity")
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()):

@@ -35,6 +35,7 @@ _BUFFER = 48 << 10
 _WHY = b"use https: plain HTTP is answered on the server's own machine alone\n"
 _TLS_ONLY = b"HTTP/1.1 426 Upgrade Required\r\nupgrade: TLS/1.3\r\nconnection: close, upgrade\r\n"
 _TLS_ONLY += b"content-length: %d\r\n\r\n%b" % (len(_WHY), _WHY)
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
 
 
 class ServerLimits:
@@ -66,10 +67,16 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol, with a bound on the size and the time of the head of a request."""
+    """Uvicorn's protocol, with a bound on the size and the time of the head of a request.
+
+    What comes between the pieces of a body, or behind it, has a bound as well: extensions of chunks and trailers. They
+    say nothing here; a trailer that became a header would speak for a request that was let in without it.
+    """
 
     _head_bytes = 0
     _in_head = False
+    _pieces = 0  # of requests that came: beginnings, and parts of bodies
+    _idle_bytes = 0  # since the last of them
     _head_timer: asyncio.TimerHandle | None = None
     on_lost: Callable[[], None] | None = None
 
@@ -77,15 +84,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take bytes in; a head that is too large or too slow ends the connection."""
         if not self._is_busy():
             self._head_begins()
+        before = self._pieces
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > ServerLimits.head_bytes:
-                self._end(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        self._idle_bytes = 0 if self._in_head or self._pieces != before else self._idle_bytes + len(data)
+        if max(self._head_bytes if self._in_head else 0, self._idle_bytes) > ServerLimits.head_bytes:
+            self._end(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Begin the head of a request, which may follow another one in the same bytes."""
         self._head_begins()
+        self._pieces += 1
         super().on_message_begin()
 
     def _is_busy(self) -> bool:
@@ -98,16 +108,25 @@ class BoundedProtocol(HttpToolsProtocol):
             self._in_head, self._head_bytes = True, 0
             self._head_timer = self.loop.call_later(ServerLimits.head_s, self._late)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take in a header, and no trailer."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Begin a request, unless its head is too large."""
+        """Begin a request, unless its head is too large, or it is one for a proxy, of which this server is none."""
         self._headers_are_in()
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > ServerLimits.head_bytes:
-            self._end(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+            self._end(_TOO_LARGE)
+            return
+        if not self.url.startswith(b"/"):
+            self._end(b"HTTP/1.1 400 Bad Request\r\n")
             return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take in a piece of a body, unless the connection is at its end; without detour where its place is known."""
+        self._pieces += 1
         if self.cycle is None:
             return
         place: Arriving | None = cast("dict[str, Any]", self.scope).get(PLACE)

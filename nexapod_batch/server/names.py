@@ -51,8 +51,8 @@ class Names:
 
 def _split(host: str) -> tuple[str, str]:
     if host.startswith("["):
-        name, _, rest = host[1:].partition("]")
-        return name, rest.removeprefix(":")
+        name, closed, rest = host[1:].partition("]")
+        return (name, rest.removeprefix(":")) if closed else ("", "")
     name, _, port = host.partition(":")
     return name, port
 

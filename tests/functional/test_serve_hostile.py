@@ -171,6 +171,12 @@ def test_bodies_that_are_not_read(server: Running, lines: tuple[bytes, ...], sta
     assert b"connection: close" in answer.lower()
 
 
+def test_a_body_that_is_packed_before_it_is_cut_into_chunks(server: Running) -> None:
+    """It is not taken for plain JSON."""
+    head = request(server, b"Transfer-Encoding: gzip, chunked", b"Content-Type: application/json")
+    assert status_of(send(server, head, b"2\r\n{}\r\n0\r\n\r\n")) == 415
+
+
 def test_chunks_without_end(server: Running) -> None:
     """They end at the bound, not at the end of the memory."""
     head = request(server, b"Transfer-Encoding: chunked", b"Content-Type: application/json")

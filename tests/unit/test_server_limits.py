@@ -79,6 +79,7 @@ def test_who_counts_as_one(address: str, group: str) -> None:
         ("lab.example:port", False),
         ("lab.example:99999", False),
         ("2001:db8::1", False),
+        ("[2001:db8::1", False),
         ("", False),
         ("0x7f.1", False),
     ],

@@ -124,3 +124,71 @@ def test_connections_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             return [refused, got[-2:]]
 
     assert asyncio.run(work()) == [b"", b"ok"]
+
+
+async def named(scope: Any, receive: Any, send: Any) -> None:
+    """Read the body; answer with its size, and the names of the headers that there are then."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    said = b"%d " % size + b",".join(name for name, _ in scope["headers"])
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said))]})
+    await send({"type": "http.response.body", "body": said})
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+NAMES = b"host,transfer-encoding,connection"
+#: What a client sends, and how the answer begins or ends.
+HEADS = {
+    "a trailer": (CHUNKED + b"2\r\nhi\r\n0\r\nHost: evil\r\nAuthorization: x\r\n\r\n", b"2 " + NAMES),
+    "a short extension": (CHUNKED + b"2;a=b\r\nhi\r\n0\r\n\r\n", b"2 " + NAMES),
+    "many pieces": (CHUNKED + b"1\r\n.\r\n" * 90_000 + b"0\r\n\r\n", b"90000 " + NAMES),
+    "a long trailer": (CHUNKED + b"2\r\nhi\r\n0\r\nX: " + b"a" * 500_000, b"431"),
+    "many trailers": (CHUNKED + b"2\r\nhi\r\n0\r\n" + b"X: aaaa\r\n" * 50_000, b"431"),
+    "a long extension": (CHUNKED + b"2;" + b"a" * 500_000, b"431"),
+    "a long number": (CHUNKED + b"0" * 500_000, b"431"),
+    "another server's": (b"GET http://evil.example/ HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+    "another server's without a path": (b"GET http://evil.example HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+    "nobody's": (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+}
+
+
+@pytest.mark.parametrize("what", HEADS)
+def test_what_stands_beside_a_body_is_bounded_and_says_nothing(what: str, tmp_path: Path) -> None:
+    """Trailers and extensions of chunks become no headers, and do not go on for ever; this server is no proxy."""
+    data, wanted = HEADS[what]
+
+    async def work() -> bytes:
+        async with served(tmp_path, named) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(data)
+            got = b""
+            try:
+                while piece := await reader.read(1000):
+                    got += piece
+            except ConnectionError:  # the rest of what was sent is read by nobody
+                pass
+            writer.close()
+            return got
+
+    got = asyncio.run(work())
+    assert got.endswith(wanted) or got.startswith(b"HTTP/1.1 " + wanted)
+
+
+def test_many_requests_of_one_connection_are_many_heads(tmp_path: Path) -> None:
+    """What is bounded is each head, not all of them together."""
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1000 + b"\r\n\r\n"
+
+    async def work() -> list[bytes]:
+        async with served(tmp_path) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            found = []
+            for _ in range(100):
+                writer.write(request)
+                found.append(await reader.readuntil(b"ok"))
+            writer.close()
+            return found
+
+    assert all(one.startswith(b"HTTP/1.1 200") for one in asyncio.run(work()))
