@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexapod_batch.schema.literal import Literal
-from nexapod_batch.schema.problems import BAD, REQUIRED, Report, Value, nearest, show, show_name
+from nexapod_batch.schema.problems import BAD, MAX_UNKNOWN, REQUIRED, Report, Value, nearest, show, show_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -318,9 +318,11 @@ class Table:
         """Return a dict with a value, a default or BAD for every key; BAD when it is no table."""
         if not isinstance(value, dict):
             return report.add(path, "wrong type", got=value, wanted="a table")
-        for name in value:
-            if name not in self.keys:
-                self._refuse(name, path, report)
+        unknown = [name for name in value if name not in self.keys]
+        for name in unknown[:MAX_UNKNOWN]:
+            self._refuse(name, path, report)
+        if len(unknown) > MAX_UNKNOWN:
+            report.add(path or "the rest", f"{len(unknown) - MAX_UNKNOWN} more unknown keys")
         checked = {}
         for name, key in self.keys.items():
             where = f"{path}.{name}" if path else name

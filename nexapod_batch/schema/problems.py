@@ -11,7 +11,7 @@ from nexapod_batch.schema.literal import Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["BAD", "REQUIRED", "Report", "Value", "nearest", "show", "show_name"]
+__all__ = ["BAD", "MAX_UNKNOWN", "REQUIRED", "Report", "Value", "nearest", "show", "show_name"]
 
 Value = Any  # whatever TOML can hold
 
@@ -25,6 +25,10 @@ class _Sentinel:
 BAD: Value = _Sentinel("BAD")
 #: The default of a key that must be there.
 REQUIRED: Value = _Sentinel("REQUIRED")
+
+
+#: Unknown keys of one table that are told one by one, each with the one that is nearest; the rest is counted.
+MAX_UNKNOWN = 20
 
 
 class Report:

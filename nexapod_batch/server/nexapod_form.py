@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import DescriptorError, Problem
+from nexapod_batch.schema.problems import MAX_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,10 @@ def translate(document: Document) -> Translated:
     ignored = sorted(_TALK & rest.keys())
     if ignored:
         notes.append(f"not used: {', '.join(ignored)}")
-    problems += [_unknown(key) for key in sorted(rest.keys() - _TALK)]
+    unknown = sorted(rest.keys() - _TALK)
+    problems += [_unknown(key) for key in unknown[:MAX_UNKNOWN]]
+    if len(unknown) > MAX_UNKNOWN:
+        problems.append(Problem("the rest", f"{len(unknown) - MAX_UNKNOWN} more unknown keys"))
     if problems:
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
         raise DescriptorError(f"the descriptor cannot be used: {count}", problems=tuple(problems))
@@ -196,6 +200,9 @@ def _requirements(value: object, problems: list[Problem]) -> Document:
         return {}
     if not isinstance(value, dict):
         problems.append(Problem("requirements", "must be a table"))
+        return {}
+    if len(value) > len(_REQUIREMENTS) + MAX_UNKNOWN:
+        problems.append(Problem("requirements", f"has {len(value)} keys: wanted {', '.join(_REQUIREMENTS)}"))
         return {}
     made: Document = {}
     names: dict[str, str] = {}

@@ -122,3 +122,23 @@ def test_no_value_gives_a_traceback(given: dict[str, Any]) -> None:
     """What the translation lets pass the strict checks refuse."""
     with pytest.raises(DescriptorError):
         parse_document(translate(given)[0], Path("/"))
+
+
+NONE = {f"k{number}": 1 for number in range(1_000)}
+
+
+@pytest.mark.parametrize(
+    ("given", "last"),
+    [
+        ({"command": ["a"], **NONE}, "980 more unknown keys"),
+        ({"job": {"command": ["a"], **NONE}}, "980 more unknown keys"),
+        ({"command": ["a"], "requirements": NONE}, "has 1000 keys: wanted "),
+    ],
+    ids=["flat", "a section", "requirements"],
+)
+def test_many_unknown_keys_are_counted(given: dict[str, Any], last: str) -> None:
+    """To look for the nearest word for each of them would keep a server busy for minutes."""
+    with pytest.raises(DescriptorError) as caught:
+        parse_document(translate(given)[0], Path("/"))
+    told = caught.value.problems
+    assert (len(told) <= 21, told[-1].message.startswith(last)) == (True, True)
