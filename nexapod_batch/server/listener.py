@@ -165,6 +165,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(status + b"connection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()
+        if self.cycle is not None:  # who is at work for it has nobody to tell any more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
 
 class Buffered(asyncio.BufferedProtocol):

@@ -192,3 +192,23 @@ def test_many_requests_of_one_connection_are_many_heads(tmp_path: Path) -> None:
             return found
 
     assert all(one.startswith(b"HTTP/1.1 200") for one in asyncio.run(work()))
+
+
+def test_an_answer_that_finds_its_connection_at_its_end_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A head without end behind a good request ends both, without a word in the log."""
+
+    async def work() -> bytes:
+        async with served(tmp_path) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nX: " + b"a" * 100_000)
+            try:
+                got = await reader.read(1000)
+            except ConnectionError:
+                got = b""
+            writer.close()
+            return got
+
+    assert asyncio.run(work())[:12] in {b"HTTP/1.1 431", b""}
+    assert caplog.records == []
