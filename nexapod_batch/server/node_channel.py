@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator import own_key
-from nexapod_batch.coordinator.nodes import joining
+from nexapod_batch.coordinator.nodes import joining, keys
 from nexapod_batch.files.changes import Changes
 from nexapod_batch.mesh.mailbox import BELL, Mailbox
 from nexapod_batch.mesh.messages import FIRST_EPOCH
@@ -57,6 +57,7 @@ class NodeChannel:
         self._database = (str(home / "state.db"), str(home / "state.db-wal"))
         self._stamp: tuple[int, ...] = ()  # of the database when keys were read; empty: read them again
         self._keys: dict[str, Node] = {}
+        self.revoked: frozenset[str] = frozenset()  # ids of keys of nodes that count no longer
         self._public: dict[str, bytes] = {}  # keys of nodes, by name
         self._owners: dict[str, str] = {}  # that are not approved, by node
         self._calls: dict[str, tuple[_About, float]] = {}  # by node: what it said of itself when that was kept last
@@ -90,7 +91,7 @@ class NodeChannel:
         stamp = tuple(map(_changed_ns, self._database))
         if stamp == self._stamp:
             return
-        self._keys, self._coordinator, self.epoch = await self._read(_keys)
+        self._keys, self.revoked, self._coordinator, self.epoch = await self._read(_keys)
         self._public = {node.name: node.public_key for node in self._keys.values()}
         self._owners = {node.name: node.owner for node in self._keys.values() if node.owner_state != "approved"}
         self._stamp = stamp if time.time_ns() - max(stamp) > _ROUNDED_NS else ()
@@ -235,13 +236,8 @@ def _version(box: Mailbox) -> int:
         return -1
 
 
-def _keys(c: Coordinator) -> tuple[dict[str, Node], dict[str, bytes], int]:
-    nodes = {node.key_id: node for node in c.nodes() if node.joined and not _is_revoked(c, node)}
-    return nodes, own_key.not_revoked(c.store, c.signer), c.store.operations.epoch().number
-
-
-def _is_revoked(c: Coordinator, node: Node) -> bool:
-    """Say whether the key of a node was revoked: only that of one that was drained can be."""
-    if node.active:
-        return False
-    return any(key.revoked is not None for key in c.store.nodes.keys(node.id) if key.key_id == node.key_id)
+def _keys(c: Coordinator) -> tuple[dict[str, Node], frozenset[str], dict[str, bytes], int]:
+    joined = {node.key_id: node for node in c.nodes() if node.joined}
+    revoked = frozenset(key for key, node in joined.items() if not node.active and keys.is_revoked(c, node))
+    nodes = {key: node for key, node in joined.items() if key not in revoked}
+    return nodes, revoked, own_key.not_revoked(c.store, c.signer), c.store.operations.epoch().number

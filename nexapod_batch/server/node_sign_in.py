@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.nodes.keys import REVOKED_HINT
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.mesh import signatures
 from nexapod_batch.server import problems
@@ -35,6 +36,9 @@ async def node_caller(request: Request, route: Route, service: Service, address:
     """Return the node that signed a request; RequestError where none did."""
     signed = claims(request, service)
     node = await service.channel.node(signed.key_id)
+    if signed.key_id in service.channel.revoked:
+        what = "the key of this node was revoked: nothing counts that it signs"
+        raise RequestError(problems.SIGN_IN, what, got=signed.key_id, hint=REVOKED_HINT)
     if node is None:
         code = await service.channel.code_of(signed.key_id)
         if code:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from chaos_proxy import between
 from functional.test_mesh import joined, working
-from homes import PROGRAM
+from homes import PROGRAM, Home
 from servers import environment, running
 
 from nexapod_batch.agent.client import Client
@@ -210,6 +210,11 @@ def test_a_key_that_was_revoked(node: tuple[Running, Signer], tmp_path: Path) ->
     answered(server, signer, 200)
     server.command("key", "revoke", said["key"], "--since", "0")
     answered(server, signer, 401)
+    assert "was revoked" in call(server, signer)[1]["detail"]
+    resumed = server.command("node", "resume", "gone", check=False)
+    again = Home(tmp_path, "gone").call(*server.join.split()[1:], "--name", "gone", "--owner", "bob")
+    for code, told in ((resumed.returncode, resumed.stderr), (again.code, again.err)):
+        assert (code, "was revoked" in told, "node leave --force" in told) == (2, True, True)
 
 
 def answered(server: Running, signer: Signer, status: int) -> None:

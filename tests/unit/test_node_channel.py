@@ -39,7 +39,7 @@ def channel(tmp_path: Path) -> tuple[NodeChannel, list[int]]:
 
     async def read(_: object) -> Any:
         asked.append(1)
-        return {}, {}, 1
+        return {}, frozenset(), {}, 1
 
     return NodeChannel(tmp_path, read), asked
 

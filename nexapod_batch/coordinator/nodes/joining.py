@@ -17,6 +17,7 @@ from msgspec import json as msgjson
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.context import PATIENCE_S, account
+from nexapod_batch.coordinator.nodes import keys
 from nexapod_batch.coordinator.nodes.networks import note_networks
 from nexapod_batch.coordinator.nodes.owners import brought, check_name
 from nexapod_batch.coordinator.nodes.record import record
@@ -87,6 +88,8 @@ def join(
     known = _known(c, key=key_id(public))
     if known is not None and not known.joined:
         raise UsageError("this key is one of the coordinator's own nodes", got=known.name)
+    if known is not None and keys.is_revoked(c, known):
+        raise UsageError("this key was revoked: nothing counts that it signs", got=known.name, hint=keys.REVOKED_HINT)
     _check_name(c, asked.name, known)
     if known is not None or trusted:
         owner = known.owner if known is not None else asked.owner

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["check_key", "delegate", "is_removed", "key_file", "keys_of", "old_signer", "rotate", "signer_of"]
+__all__ = [
+    "REVOKED_HINT", "check_key", "delegate", "is_removed", "is_revoked", "key_file", "keys_of", "old_signer", "rotate",
+    "signer_of",
+]  # fmt: skip
+
+#: What the owner of a machine does whose key was revoked.
+REVOKED_HINT = "there: nexapod-batch node leave --force, then node join with another --name, which makes a new key"
 
 
 def key_file(c: Coordinator, name: str) -> Path:
@@ -41,6 +47,11 @@ def key_file(c: Coordinator, name: str) -> Path:
 def is_removed(c: Coordinator, node: Node) -> bool:
     """Say whether a node of a machine was taken out after it had run something: its row and public key stayed."""
     return node.site == LOCAL and not node.active and not key_file(c, node.name).exists()
+
+
+def is_revoked(c: Coordinator, node: Node) -> bool:
+    """Say whether the key of a node was revoked: it signs for nothing any more."""
+    return any(key.revoked is not None for key in c.store.nodes.keys(node.id) if key.key_id == node.key_id)
 
 
 def signer_of(c: Coordinator, node: Node) -> Signer:

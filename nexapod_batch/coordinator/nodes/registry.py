@@ -340,6 +340,8 @@ def resume(c: Coordinator, name: str) -> None:
         raise UsageError(
             f"node {name} was removed: its key is gone", hint="nexapod-batch node init --name NAME makes another one"
         )
+    if keys.is_revoked(c, named(c, name)):
+        raise UsageError(f"the key of node {name} was revoked: nothing counts that it signs", hint=keys.REVOKED_HINT)
     _activate(c, name, active=True)
 
 
