@@ -97,3 +97,22 @@ def test_names_of_nothing(server: Running, given: object) -> None:
     """They are no inputs."""
     answer = server.ask("POST", "/v1/jobs", body={**WISH, "files": {"in": given}})
     assert answer.status == 400
+
+
+#: Inputs that did not come with a job, or are none of its: what is told of each.
+ABSENT = {
+    "nope.txt": "nope.txt: no such file or directory: wanted a file that is sent with the job, in `files`",
+    "~/x": "~/x: no such file or directory: wanted a file that is sent with the job, in `files`",
+    "../x": "../x lies outside the folder of the descriptor: wanted a file that is sent with the job, in `files`",
+    "/proc/self/cwd/x": "/proc/self/cwd/x lies outside the folder of the descriptor: wanted a file that is sent with the job, in `files`",
+    "file:///proc/self/exe": "/proc/self/exe lies outside the folder of the descriptor: wanted a file that is sent with the job, in `files`",
+}
+
+
+@pytest.mark.parametrize("source", ABSENT)
+def test_inputs_that_are_not_there_show_no_place_of_the_server(server: Running, source: str) -> None:
+    """Neither where files of jobs are kept, nor where links on the server lead."""
+    for token in (server.token, token_of(server, "eve")):
+        answer = server.ask("POST", "/v1/jobs", token=token, body={**WISH, "inputs": [{"source": source}]})
+        assert [one["message"] for one in answer.json["problems"]] == [ABSENT[source]]
+        assert str(server.home) not in answer.body.decode()

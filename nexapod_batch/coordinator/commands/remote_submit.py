@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.people import SentRow
 
 __all__ = ["Sent", "already", "names_image", "submit_for"]
+
+#: What follows in a message says where something leads on this machine, and what `submit` there would take.
+_OUTSIDE = re.compile(r"(lies outside the folder of the descriptor): .*", re.DOTALL)
+_SENT_ALONG = "a file that is sent with the job, in `files`"
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -89,6 +95,13 @@ def submit_for(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
     if known is not None:
         views.require_job(c.store, known)
         return known, ()
+    try:
+        return _submitted(c, sent)
+    except DescriptorError as error:
+        raise _from_afar(error, sent.folder) from error
+
+
+def _submitted(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
     parsed = _parsed(c, sent)
     _check_others(c, sent, parsed.job)
     quotas.check(c, sent.person, sent.quota, parsed.job)
@@ -103,6 +116,20 @@ def submit_for(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
         user=sent.person, also=remember,
     )  # fmt: skip
     return done.job, done.warnings
+
+
+def _from_afar(error: DescriptorError, folder: Path) -> DescriptorError:
+    """Return an error for who sent a job: where its files lie here, and where links lead, is not told."""
+    places = sorted({str(folder), os.path.realpath(folder)}, key=len, reverse=True)
+
+    def told(text: str) -> str:
+        for place in places:
+            text = text.replace(f"{place}/", "").replace(place, "the job")
+        text = _OUTSIDE.sub(rf"\1: wanted {_SENT_ALONG}", text)
+        return text.replace("a file beside the descriptor", _SENT_ALONG)
+
+    problems = tuple(Problem(one.path, told(one.message), one.line) for one in error.problems)
+    return DescriptorError(told(error.what), problems=problems, got=error.got, wanted=error.wanted, hint=error.hint)
 
 
 def _check_others(c: Coordinator, sent: Sent, job: Job) -> None:
