@@ -56,6 +56,8 @@ def _standing(node: Document, state: State) -> Iterator[str]:
     link = "connected to its coordinator" if state.connected else "not connected to its coordinator"
     trouble = f": {escape(state.trouble)}" if state.trouble else ""
     yield f"<p>It is {link}{trouble}.</p>"
+    if state.declined:
+        yield f"<p>The last launch was given back: {escape(state.declined)}.</p>"
     yield f"<p>It gives {node['cpus']} of {node['has']['cpus']} CPUs and {node['mem_mib']} MiB of memory.</p>"
     yield from _ledger(state)
     if node["problem"]:

@@ -40,6 +40,7 @@ class State(Struct):
     running: int = 0  # launches that it has and that are not over
     taken: int = 0  # launches since it was started
     refused: int = 0  # bundles that were not from its coordinator
+    declined: str = ""  # why the last launch that came is not run here; "" after one that is
     unsent: int = 0  # bytes of reports
     ledger: Witnessed = Witnessed()  # what it saw of the coordinator's ledger
     begun_at: float = 0.0  # when it was started, seconds since 1970

@@ -88,11 +88,11 @@ class Taking:
                 state.trouble = text_of(error)
                 if message.bundle is not None and room.is_refusal(error):
                     state.refused += isinstance(error, VerificationError)
-                    refused[message.bundle.launch] = text_of(error)
+                    refused[message.bundle.launch] = state.declined = text_of(error)
                 continue
             if message.bundle is not None:
                 signed[message.bundle.launch] = signature
-                state.taken += 1
+                state.taken, state.declined = state.taken + 1, ""
             acknowledged.append(message.name)
         return _Taken(tuple(acknowledged), signed, refused)
 

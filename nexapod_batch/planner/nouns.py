@@ -35,6 +35,7 @@ class Need(Struct, frozen=True, kw_only=True):
     taken: Sequence[Mapping[Domain, str]] = ()  # domains of replicas placed already, overdue ones too; not lost ones
     networks: frozenset[str] = frozenset()  # from which the nodes of these replicas have called, if they joined
     numeric_class: str | None = None  # fixed at the first dispatch; None before it
+    lost_on: frozenset[int] = frozenset()  # ids of nodes that lost it before, as for want of room: others come first
     only: int | None = None  # the one node that may take it: where a state lies from which it goes on
 
 

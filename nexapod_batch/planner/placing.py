@@ -48,7 +48,7 @@ def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:
 
 def _likeness(need: Need) -> tuple[object, ...]:
     taken = tuple([tuple(sorted(domain.items())) for domain in need.taken]) if need.taken else ()
-    return (need.want, need.numeric_class, need.only, need.networks, taken)
+    return (need.want, need.numeric_class, need.only, need.networks, need.lost_on, taken)
 
 
 def _place_alike(
@@ -104,8 +104,9 @@ def _choose(job: Job, need: Need, slots: Sequence[Slot]) -> list[Slot]:
 
     def rank(slot: Slot) -> tuple[object, ...]:
         owner, site, host, node = slot.spread
+        spread = (by_owner[owner], by_site[site], by_host[host], by_node[node])
         load = slot.load + picks[slot.id] * slot.step
-        return (slot.blamed, by_owner[owner], by_site[site], by_host[host], by_node[node], load, slot.step, slot.id)
+        return (slot.blamed, slot.id in need.lost_on, *spread, load, slot.step, slot.id)
 
     eligible = _apart_from_taken(need, slots, fields)
     if need.only is not None:

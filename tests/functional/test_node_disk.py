@@ -96,7 +96,7 @@ def test_work_that_finds_no_room_goes_elsewhere(small: Small, tmp_path: Path) ->
     job = submitted(small, tmp_path, f'{HEAD}command = ["true"]\n[[inputs]]\nsource = "large"\n{TAIL}')
     until("a loss", lambda: ("small", "lost") in rows(home, by_node, job))
     told = tmp_path / "disk/n.run.err"
-    until("the node to say why", lambda: "the disk of the node has no room for the inputs" in told.read_text())
+    until("the node to say why", lambda: "given back: the disk of the node has no room for the inputs" in told.read_text())
     small.resize("60m")  # from here on nothing may start there at all
     until("the server to know", lambda: b"has less than 64 MiB left" in (home / "spool/small/node-note.json").read_bytes())
     tried = len(rows(home, by_node, job))

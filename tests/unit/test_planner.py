@@ -122,6 +122,15 @@ def test_load_is_balanced_over_many_tasks() -> None:
     assert 900 < counts[1] < 1100
 
 
+def test_a_node_that_lost_a_task_gets_it_only_where_there_is_no_other() -> None:
+    """What was lost for want of room there would be lost again; other tasks go there all the same."""
+    better, other = node(1, cpus=64), node(2)
+    needs = [Need(task=0, want=1, lost_on=frozenset({1})), Need(task=1, want=1)]
+    assert sorted(plan(job(), needs, loads(better, other)).placements) == [(0, 2), (1, 1)]
+    assert plan(job(), needs[:1], loads(better)).placements == [(0, 1)]
+    assert plan(job(), needs[:1], [*loads(better), NodeLoad(node=other, blamed=1)]).placements == [(0, 1)]
+
+
 def test_a_blamed_node_comes_last() -> None:
     """A node that signed what no honest node signs is used only when there is no other."""
     liar = NodeLoad(node=node(1, cpus=64), blamed=1)

@@ -192,6 +192,8 @@ def _described(state: State) -> str:
         parts.append(f"no work is taken: the node {state.paused}")
     if state.refused:
         parts.append(f"{state.refused} refused")
+    if state.declined:
+        parts.append(f"the last launch was given back: {state.declined}")
     if state.connected and state.why and not state.running:
         parts.append(f"no work: {state.why}")
     return ", ".join(parts)

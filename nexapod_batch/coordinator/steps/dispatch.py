@@ -121,9 +121,12 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> lis
     nodes, job = c.nodes_by_id(), c.job(job_id)
     taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
     networks: dict[int, set[str]] = defaultdict(set)
+    lost_on: dict[int, set[int]] = defaultdict(set)
     begun = [row.idx for row in tasks if row.state != TaskState.WAITING]
     for row in c.store.replicas.of_tasks(job_id, begun) if begun else ():
         if not _keeps_its_domain(row):
+            if row.execution == Execution.LOST:
+                lost_on[row.task].add(row.node_id)
             continue
         node = nodes[row.node_id]
         if host_sets(job, node):
@@ -134,7 +137,7 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> lis
     return [
         Need(
             task=t.idx, want=t.want, taken=tuple(taken[t.idx]), networks=frozenset(networks[t.idx]),
-            numeric_class=t.numeric_class,
+            numeric_class=t.numeric_class, lost_on=frozenset(lost_on[t.idx]),
         )
         for t in tasks
     ]  # fmt: skip
