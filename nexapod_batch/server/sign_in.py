@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from nexapod_batch.server.calls import Route
     from nexapod_batch.server.service import Service
+    from nexapod_batch.store.repositories.people import TokenRow
 
-__all__ = ["BY_ACCESS", "caller_of"]
+__all__ = ["BY_ACCESS", "caller_of", "check_again"]
 
 NOBODY = Caller(kind="nobody")
 #: What a wrong token costs of what an address may ask.
@@ -51,15 +52,32 @@ async def caller_of(request: Request, route: Route, service: Service, address: s
     return caller
 
 
+async def check_again(request: Request, service: Service) -> None:
+    """Raise RequestError where the token of somebody who has waited is good no more."""
+    header = request.headers.get("authorization")
+    if header is not None:
+        await _row(header, service)
+
+
 async def _person(header: str, service: Service, address: str) -> Caller:
     kind, _, text = header.partition(" ")
     secret = text.strip()
     if kind.lower() != "bearer" or not tokens.is_token(secret):
         service.by_address.fine(address, _WRONG)
         raise RequestError(problems.SIGN_IN, "this is no token", wanted="Authorization: Bearer nxp_...")
+    try:
+        row = await _row(header, service)
+    except RequestError:
+        service.by_address.fine(address, _WRONG)
+        raise
+    return Caller(kind="person", name=row.person, scope=row.scope, token=row.id)
+
+
+async def _row(header: str, service: Service) -> TokenRow:
+    """Return what a token is good for; RequestError where that is nothing."""
+    secret = header.partition(" ")[2].strip()
     row = await service.read(lambda c: tokens.find(c, secret))
     if row is None:
-        service.by_address.fine(address, _WRONG)
         hint = "an administrator makes another: nexapod-batch token new"
         raise RequestError(problems.SIGN_IN, "the token is unknown, expired or revoked", hint=hint)
-    return Caller(kind="person", name=row.person, scope=row.scope, token=row.id)
+    return row

@@ -177,6 +177,22 @@ def test_who_waits_is_answered_when_the_server_ends(tmp_path: Path) -> None:
     assert server.process.returncode == 0
 
 
+def test_a_token_that_is_revoked_while_somebody_waits(tmp_path: Path) -> None:
+    """The end of the job is told to nobody who could not ask for it any more."""
+    with running(tmp_path / "home") as server:
+        eve = token_of(server, "eve")
+        job = server.ask("POST", "/v1/jobs", token=eve, body={**RUN, "command": ["true"], "schedule": {"hold": True}}).json["id"]
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(server.ask, "GET", f"/v1/jobs/{job}?wait=50", token=eve)
+            while b"nexapod_people_waiting 1.0" not in server.ask("GET", "/metrics").body:
+                pass
+            (number,) = [one["id"] for one in server.ask("GET", "/v1/tokens").json["items"] if one["person"] == "eve"]
+            assert server.ask("DELETE", f"/v1/tokens/{number}").status < 300
+            server.ask("POST", f"/v1/jobs/{job}/cancel")
+            answer = waits.result()
+    assert (answer.status, "revoked" in answer.json["detail"]) == (401, True)
+
+
 def test_who_has_left_does_not_count_as_waiting(server: Running) -> None:
     """However their connection ended."""
     job = server.ask("POST", "/v1/jobs", body={**RUN, "command": ["true"], "schedule": {"hold": True}}).json["id"]

@@ -16,7 +16,7 @@ from nexapod_batch.coordinator.queries import views
 from nexapod_batch.coordinator.queries.queue_place import queue_place, waiting_reasons
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.schema.literal import Literal
-from nexapod_batch.server import bodies, nexapod_form, problems
+from nexapod_batch.server import bodies, nexapod_form, problems, sign_in
 from nexapod_batch.server.calls import Access, Call, Query, Route
 from nexapod_batch.server.paging import AFTER, LIMIT, after_of, limit_of
 from nexapod_batch.server.problems import RequestError
@@ -173,6 +173,7 @@ async def show(call: Call) -> dict[str, Any]:
             if found["ended"] or left <= 0 or gone is None or gone.done():
                 return found
             await _heard(call, news, gone, left)
+            await sign_in.check_again(call.request, call.service)
     finally:
         if gone is not None:
             gone.cancel()
