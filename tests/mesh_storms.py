@@ -286,14 +286,23 @@ class MeshStorm:
         return True
 
     def _restore(self) -> bool:
-        """Kill -9 the leader, and put its database back to the newest copy; seldom nobody says so."""
+        """Kill -9 the leader, and put its database back to the newest copy; seldom nobody says so.
+
+        What was in the middle of a pass goes on until it sees that the server is gone. Who puts files back by hand waits
+        for that: it would take away what the files in its memory say is done.
+        """
         _killed(self.server)
+        until("the last pass to end", self._no_pass)
         for path in self.home.glob("state.db*"):
             path.unlink()
         shutil.copy(self.copies[-1], self.home / "state.db")
         said = self.chance.random() < 0.7
         self._serve(*(["--standby"] if said else []))
         return True
+
+    def _no_pass(self) -> bool:
+        words = [_words(one) for one in psutil.process_iter() if lives(one)]
+        return not any(str(self.home) in one and "nexapod_batch.server.pass_worker" in one for one in words)
 
     # ---- what holds it up
 

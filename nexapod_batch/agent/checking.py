@@ -15,6 +15,7 @@ from nexapod_batch.agent.client import Client, check_url
 from nexapod_batch.entry_points import load
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.hardware import machine
+from nexapod_batch.mesh.messages import MOST_WORDS, RUNTIMES
 from nexapod_batch.plugins import Finding, Mark
 from nexapod_batch.runtimes import RuntimeSettings
 from nexapod_batch.trust.dsse import Signer
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["check", "fingerprint_of"]
+__all__ = ["cannot", "check", "fingerprint_of"]
 
 _CONNECT_S = 10.0
 #: Seconds by which clocks may differ before it is worth a word.
 _SKEW_S = 60
 _MARKS = {"ok": Mark.OK, "warn": Mark.WARN, "fail": Mark.FAIL}
 _SHOWN = "its key is "
-_RUNTIMES = (("apptainer", "containers"), ("bare", "confinement"))
+_PROBES = {"apptainer": "containers", "bare": "confinement"}
 
 
 def check(url: str, pin: str, folder: Path) -> Iterator[Finding]:
@@ -51,6 +52,18 @@ def check(url: str, pin: str, folder: Path) -> Iterator[Finding]:
         yield from _answers(url, pin)
     yield from _proxy()
     yield from _offers(folder)
+
+
+def cannot() -> dict[str, str]:
+    """Return why runtimes do not work on this machine: of those that do not."""
+    path, found = os.environ.get("PATH", os.defpath), dict[str, str]()
+    for name in RUNTIMES:
+        runtime = load("runtime", name)
+        runtime.settle(RuntimeSettings())
+        failed = [fact for fact in runtime.examine(path) if fact.mark == ("warn" if name == "bare" else "fail")]
+        if failed:
+            found[name] = "; ".join(filter(None, (failed[0].text, failed[0].hint)))[:MOST_WORDS]
+    return found
 
 
 def fingerprint_of(host: str, port: int) -> str:
@@ -138,7 +151,7 @@ def _proxy() -> Iterator[Finding]:
 def _offers(folder: Path) -> Iterator[Finding]:
     """Yield what this machine could run, and what it would offer."""
     path = os.environ.get("PATH", os.defpath)
-    for name, probe in _RUNTIMES:
+    for name, probe in _PROBES.items():
         runtime = load("runtime", name)
         runtime.settle(RuntimeSettings())
         for fact in runtime.examine(path):

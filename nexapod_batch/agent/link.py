@@ -63,7 +63,8 @@ class Link:
     def news(self, epoch: int, *, poll: str = "", **more: Any) -> WorkCall:  # noqa: ANN401 - what a call has
         """Return a call that says where the node keeps inputs; without `poll` it is a new one."""
         poll, folder = poll or os.urandom(16).hex(), str(self.home.inputs)
-        return WorkCall(poll=poll, epoch=epoch, folder=folder, fetched=self._worker.fetched, **more)
+        fetched, cannot = self._worker.fetched, self._worker.cannot
+        return WorkCall(poll=poll, epoch=epoch, folder=folder, fetched=fetched, cannot=cannot, **more)
 
     def call(self, client: Client, call: WorkCall, *, patience_s: float = 0.0) -> Answer:
         """Return the answer of the coordinator that leads; another one is called the next time where this is none."""

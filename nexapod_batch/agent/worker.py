@@ -56,10 +56,14 @@ class AgentWorker:
 
     def __init__(
         self, home: AgentHome, settings: AgentSettings, signer: Signer, offer: Offer | None,
-        fetching: Mapping[str, object] | None = None,
+        fetching: Mapping[str, object] | None = None, cannot: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Make the spool, and write what the worker is told; `fetching` where it fetches inputs by itself."""
+        """Make the spool, and write what the worker is told; `fetching` where it fetches inputs by itself.
+
+        `cannot` says of runtimes that do not work here why.
+        """
         self.home, self.settings, self._signer = home, settings, signer
+        self.cannot = cannot or {}
         node = node_of(settings, signer, offer)
         self._context = NodeContext(
             node=node, spool=home.spool, work=home.work, state=home.folder, remote_spool=home.spool,

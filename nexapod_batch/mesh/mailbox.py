@@ -81,6 +81,7 @@ class Note(Struct, frozen=True, kw_only=True):
 
     folder: str = ""  # absolute path there, below which it keeps inputs
     fetched: str = ""  # and those that it fetches by itself; "" where all are brought
+    cannot: dict[str, str] = {}  # runtime -> why it does not work there
     paused: str = ""  # why nothing may start
     left: bool = False  # it said that it leaves
 
@@ -359,8 +360,9 @@ class Mailbox:
         """Note that the node called, and what it said of itself, where that changed."""
         self.keep_seen(now)
         if call.folder:
-            paused = call.paused[:_TEXT]
-            self.keep_note(Note(folder=call.folder, fetched=call.fetched, paused=paused, left=call.leaves))
+            paused, cannot = call.paused[:_TEXT], dict(call.cannot)
+            note = Note(folder=call.folder, fetched=call.fetched, cannot=cannot, paused=paused, left=call.leaves)
+            self.keep_note(note)
 
     def keep_seen(self, now: float) -> None:
         """Note that the node called at a time (seconds since 1970)."""

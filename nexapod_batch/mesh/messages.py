@@ -15,9 +15,9 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.mesh.commitment import check_commitments
 
 __all__ = [
-    "FIRST_EPOCH", "MAX_LINES", "MAX_POLL", "PROTOCOL", "Answer", "Bundle", "Follow", "Held", "Joined", "Lines",
-    "LogPiece", "Message", "Registration", "Said", "Wanted", "WorkCall", "check_call", "check_folder",
-    "is_message_name",
+    "FIRST_EPOCH", "MAX_LINES", "MAX_POLL", "MOST_WORDS", "PROTOCOL", "RUNTIMES", "Answer", "Bundle", "Follow",
+    "Held", "Joined", "Lines", "LogPiece", "Message", "Registration", "Said", "Wanted", "WorkCall", "check_call",
+    "check_folder", "is_message_name",
 ]  # fmt: skip
 
 #: The version of what is said here; an agent of another one is told to be updated.
@@ -28,6 +28,8 @@ MAX_POLL, MAX_LINES = 4 << 20, 2 << 20
 FIRST_EPOCH = 1
 _NAME = re.compile(r"[a-z]{2,8}-[0-9A-Za-z_.-]{1,100}", re.ASCII)
 _MOST = 10_000  # entries of one list
+#: Runtimes of which a node may say that they do not work there, and in how many characters.
+RUNTIMES, MOST_WORDS = ("apptainer", "bare"), 500
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -102,6 +104,7 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     holds_no_more: bool = False  # in this epoch it has named all that it has
     folder: str = ""  # absolute path below which the node keeps inputs
     fetched: str = ""  # and those that it fetches by itself; "" where all of them are to be brought
+    cannot: Mapping[str, str] = field(default_factory=dict)  # runtime -> why it does not work there
     acknowledged: tuple[str, ...] = ()  # names of messages that are durable there
     refused: Mapping[str, str] = field(default_factory=dict)  # launch -> why it is never run there
     delegations: Mapping[str, str] = field(default_factory=dict)  # launch -> the node's signature, hex
@@ -196,6 +199,8 @@ def check_call(call: WorkCall) -> None:
         raise VerificationError("poll is not 32 hex digits")
     if not all(map(is_message_name, call.acknowledged)):
         raise VerificationError("what is acknowledged is no name of a message")
+    if any(name not in RUNTIMES or len(why) > MOST_WORDS for name, why in call.cannot.items()):
+        raise VerificationError("what is said of runtimes makes no sense", wanted=f"one of: {', '.join(RUNTIMES)}")
     check_folder(call.folder)
     check_folder(call.fetched)
     check_commitments(call.committed)

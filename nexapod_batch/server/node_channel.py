@@ -44,8 +44,9 @@ _QUIET_S = 60.0
 _ROUNDED_NS = 100_000_000
 
 
-#: What a node says of itself with each call: where it keeps inputs, those that it fetches, why it is paused.
-_About = tuple[str, str, str]
+#: What a node says of itself with each call: where it keeps inputs, those that it fetches, why it is paused, what
+#: does not work there.
+_About = tuple[object, ...]
 
 
 class NodeChannel:
@@ -111,7 +112,7 @@ class NodeChannel:
 
     def is_kept(self, name: str, call: WorkCall) -> bool:
         """Say whether nothing of a call is to be kept: it has no news, and that the node calls was kept just now."""
-        about, at = self._calls.get(name, (("", "", ""), float("-inf")))
+        about, at = self._calls.get(name, ((), float("-inf")))
         return call.is_quiet and _about(call) == about and time.monotonic() - at < _QUIET_S
 
     def kept(self, name: str, call: WorkCall) -> None:
@@ -226,7 +227,7 @@ def _changed_ns(path: str) -> int:
 
 
 def _about(call: WorkCall) -> _About:
-    return call.folder, call.fetched, call.paused
+    return call.folder, call.fetched, call.paused, *sorted(call.cannot.items())
 
 
 def _version(box: Mailbox) -> int:

@@ -47,7 +47,7 @@ def test_images_that_do_not_exist(server: Running, what: str) -> None:
 
 @pytest.mark.slow
 def test_a_stranger_runs_nothing_bare(tmp_path: Path) -> None:
-    """Where nothing confines, nothing runs: the replica is lost, and the cause is told."""
+    """Where nothing confines, nothing runs: the replica is lost, later jobs are not placed there, and the cause is told."""
     without = tmp_path / "bin"
     without.mkdir()
     for name in os.listdir("/usr/bin"):
@@ -57,14 +57,21 @@ def test_a_stranger_runs_nothing_bare(tmp_path: Path) -> None:
     argv = [PROGRAM, "node", "run", "--page-port", "off"]
     with running(tmp_path / "c") as server:
         joined(server, tmp_path / "n", "--name", "walls", "--owner", "ann")
-        node = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        server.command("submit", "--agree", "1", "--", "true")
+        server.command("submit", "--agree", "1", "--", "true")  # before the node could say what it cannot do
+        with (tmp_path / "n.err").open("wb") as err:
+            node = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=err)
         until("a replica to be lost", lambda: ("lost",) in rows(server.home, "SELECT execution FROM replica"))
         said = server.command("explain", "1").stdout
+        later = server.command("submit", "--agree", "1", "--", "true", check=False)
+        shown = server.command("explain", "1").stdout
         node.terminate()
         assert node.wait(120) == 0
         assert ("reported",) not in rows(server.home, "SELECT execution FROM replica")
     assert "this node confines commands, and there is no bwrap" in said
+    why = "commands without a container cannot be confined: no bwrap; install bubblewrap"
+    assert f"some jobs are not for this node: {why}" in (tmp_path / "n.err").read_text()
+    assert f"node walls says: {why}" in shown
+    assert (later.returncode, f"node walls says: {why}" in later.stderr) == (65, True)
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ def join(
     It gets a key of its own, which stays here, and signs what the machine is made of. Nothing runs before
     `nexapod-batch node run`.
     """
+    from nexapod_batch.agent.checking import cannot
     from nexapod_batch.agent.joining import Wish
     from nexapod_batch.agent.joining import join as join_coordinator
     from nexapod_batch.config.settings import settings
@@ -66,7 +67,7 @@ def join(
     home, joined = join_coordinator(paths().home / "agent", url, fingerprint, wish, note)
     key = home.signer().key_id
     document: Document = {"node": joined.name, "state": joined.state, "code": joined.code, "url": url}
-    document |= {"owner": joined.owner, "key": key, "folder": str(home.folder)}
+    document |= {"owner": joined.owner, "key": key, "folder": str(home.folder), "cannot": cannot()}
     output(as_json).document(document, _joined)
 
 
@@ -90,6 +91,7 @@ def _joined(document: Document) -> Iterator[str]:
         yield f"node {name} waits to be approved by whoever runs {document['url']}; there:"
         yield f"  nexapod-batch node approve {document['code']}"
     yield f"  key {document['key']}"
+    yield from (f"  some jobs are not for it: {why}" for why in document["cannot"].values())
     yield "next: nexapod-batch node run"
 
 
@@ -106,6 +108,7 @@ def run(name: str | None, until_idle: bool, page_port: str, as_json: bool) -> No
 
     What runs goes on without it, and is reported by the next one. NAME may be left out where there is one node.
     """
+    from nexapod_batch.agent.checking import cannot as look
     from nexapod_batch.agent.fetching import told_of_fetching
     from nexapod_batch.agent.home import only_home
     from nexapod_batch.agent.joining import offer_of
@@ -119,7 +122,10 @@ def run(name: str | None, until_idle: bool, page_port: str, as_json: bool) -> No
     settings, signer = home.settings(), home.signer()
     offer = offer_of(home, ",".join(settings.gpus) or "none")
     fetching = told_of_fetching(home, settings, account_settings(paths()).sources)
-    agent = Agent(home, settings, signer, AgentWorker(home, settings, signer, offer, fetching))
+    cannot = look()
+    for why in cannot.values():
+        note(f"some jobs are not for this node: {why}")
+    agent = Agent(home, settings, signer, AgentWorker(home, settings, signer, offer, fetching, cannot))
     for number in (signal.SIGTERM, signal.SIGINT):
         # from another thread: the one that is interrupted may hold the lock of what it waits for
         signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())

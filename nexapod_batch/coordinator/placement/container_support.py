@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, PluginError, Problem
 from nexapod_batch.files import careful
+from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.model.job import Isolation
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.placeholders import expand, task_values
@@ -35,6 +36,8 @@ def facts(home: Path, runtime: str = RUNTIME) -> list[Fact]:
 
 def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
     """Return why this machine's own nodes never run a job in its container; None where nothing is known against it."""
+    if job.container is not None and node.joined:
+        return _joined_cannot(c, node, "apptainer", "container")
     if job.container is None or node.site != LOCAL:
         return None
     if job.container.bind:
@@ -45,6 +48,12 @@ def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
     if reason := _no_containers(c):
         return Problem("container", f"node {node.name} cannot run containers: {reason}")
     return None
+
+
+def _joined_cannot(c: Coordinator, node: Node, runtime: str, key: str) -> Problem | None:
+    """Return what a node that joined says of a runtime that does not work there; None where it says nothing."""
+    why = Mailbox(c.context(node).spool).note().cannot.get(runtime)
+    return Problem(key, f"node {node.name} says: {why}") if why else None
 
 
 def _no_containers(c: Coordinator) -> str:
@@ -93,6 +102,8 @@ def too_open(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Problem 
     """
     if not _may_be_bare(c, job, node):
         return None
+    if node.joined and (cannot := _joined_cannot(c, node, "bare", "job")):
+        return cannot
     if job.quorum.min_isolation is not Isolation.NONE:
         return _too_open(c, job, node)
     if foreign:
