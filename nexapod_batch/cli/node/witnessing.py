@@ -10,7 +10,6 @@ import click
 from nexapod_batch.cli.context import json_option, paths
 from nexapod_batch.cli.rendering.render import Document, output
 from nexapod_batch.errors import VerificationError
-from nexapod_batch.files import careful
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +56,8 @@ def _agreed(document: Document) -> Iterator[str]:
 
 def _text(file: Path) -> str:
     """Return the text of a head; VerificationError where there is none."""
+    from nexapod_batch.files import careful
+
     hint = "nexapod-batch node witness > FILE keeps one, there"
     try:
         return careful.read(file, _MAX_HEAD).decode()
