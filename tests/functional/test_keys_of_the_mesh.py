@@ -60,3 +60,41 @@ def test_nodes_follow_the_coordinator_from_key_to_key(tmp_path: Path) -> None:
     seen = [read(only_home(tmp_path / name, None).witness_file).trouble for name in NODES]
     assert (states, seen, refused) == ([(1, TASKS), (2, TASKS), (3, 1)], [""] * 3, [(0,)])
     assert len(begun(tmp_path)) == len(set(begun(tmp_path)))
+
+
+@pytest.mark.slow
+def test_keys_that_are_revoked_while_nodes_work(tmp_path: Path) -> None:
+    """A node hears that it counts no more, its votes and launches are made good by others; the coordinator's word is given anew."""
+    both = ("--agree", "2", "--distinct", "node")
+    where = "SELECT n.name, r.execution FROM replica r JOIN node n ON n.id = r.node_id WHERE r.job_id = ? ORDER BY r.id"
+    with running(tmp_path / "c") as server, ExitStack() as stack:
+        keys = {}
+        for name in NODES[:2]:
+            keys[name] = joined(server, tmp_path / name, "--name", name, "--owner", name)["key"]
+            stack.enter_context(working(tmp_path / name))
+        server.command("submit", *both, "--wait", "--", "head", "-c", "300000", "/dev/zero")
+        server.command("submit", *both, "--", "sleep", "1000")
+        until("two to run", lambda: [one for one, _ in rows(server.home, where, "2")] in (["one", "two"], ["two", "one"]))
+        joined(server, tmp_path / "three", "--name", "three", "--owner", "three")
+        stack.enter_context(working(tmp_path / "three"))
+        server.command("node", "drain", "one")
+        said = server.command("key", "revoke", keys["one"], "--since", "0").stdout
+        until("the node to hear of it", lambda: "was revoked" in (tmp_path / "one.run.err").read_text())
+        until("the loss", lambda: ("one", "lost") in rows(server.home, where, "2"))
+        until("another one to be asked", lambda: "three" in dict(rows(server.home, where, "2")))
+        doubted = server.command("explain", "1").stdout
+        server.command("retry", "1_0")
+        server.command("wait", "1")
+        server.command("verify", "1")
+        server.command("cancel", "2")
+        server.command("key", "rotate", "coordinator")
+        again = server.command("key", "revoke", "coordinator", "--since", "10").stdout
+        server.command("submit", *both, "--wait", "--", "true")
+        for job in ("1", "3"):
+            server.command("verify", job)
+        server.command("ledger", "verify")
+        until("heads", lambda: all(read(only_home(tmp_path / name, None).witness_file).note for name in NODES[1:]))
+    assert ("1_0" in said, "are placed anew: 1" in said, "are signed anew: " in again) == (True, True, True)
+    assert "the quorum is no longer met: replica" in doubted
+    assert sorted(rows(server.home, where, "3")) == [("three", "reported"), ("two", "reported")]
+    assert [read(only_home(tmp_path / name, None).witness_file).trouble for name in NODES[1:]] == ["", ""]
