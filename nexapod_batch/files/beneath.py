@@ -12,15 +12,21 @@ import ctypes
 import errno
 import os
 import stat
-from functools import cache
+import struct
+import threading
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from nexapod_batch.files.careful import NotPlainError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Looks", "OutsideError", "is_local", "open_beneath"]
+__all__ = ["STATE", "Looks", "OutsideError", "is_local", "open_beneath"]
 
 _OPENAT2 = 437
 _NO_MAGICLINKS, _BENEATH = 0x02, 0x08
@@ -37,6 +43,12 @@ _KERNELS = frozenset({
 _LOCAL = frozenset({
     0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x2FC12FC1, 0xF2F52010, 0xCA451A4E, 0x794C7630,
 })  # fmt: skip
+
+
+#: What a state is made of, as `Looks.states` says it.
+_FIELDS = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode")
+_fields_of = attrgetter(*_FIELDS)
+STATE = struct.Struct("=6q")
 
 
 class OutsideError(OSError):
@@ -165,6 +177,27 @@ class Looks:
             return None
         return found
 
+    def states(self, runs: Iterable[tuple[str, Sequence[str]]]) -> bytes | None:
+        """Return the states of files, folder by folder, packed as `STATE`; None where one must be opened to be judged.
+
+        Names are as of `at`, without the folder. What kind of file each is, its mode says.
+        """
+        from array import array  # noqa: PLC0415 - only for thousands of files
+
+        found = array("q")
+        for parent, names in runs:
+            if parent != self._name and not self._enter(parent):
+                return None
+            before = len(found)
+            try:  # by functions in C from end to end: a loop in Python takes twice as long
+                with _standing_in(self._parent) as look:
+                    found.extend(chain.from_iterable(map(_fields_of, map(look, names))))
+            except (OSError, ValueError, OverflowError):
+                return None
+            if found[before :: len(_FIELDS)].count(self._device) != len(names):
+                return None
+        return found.tobytes()
+
     def _enter(self, parent: str) -> bool:
         """Open another folder; say whether what is in it can be judged by a look."""
         self.close()
@@ -185,6 +218,24 @@ class Looks:
                 os.close(fd)
         self._base = self._parent = -1
         self._name = None
+
+
+@contextmanager
+def _standing_in(folder: int) -> Iterator[Callable[[str], os.stat_result]]:
+    """Yield what looks at a name in an open folder; links are not followed.
+
+    A process of one thread goes there meanwhile: a look by a name alone takes a third less than one by folder and name.
+    """
+    if threading.active_count() > 1:
+        yield partial(os.stat, dir_fd=folder, follow_symlinks=False)
+        return
+    back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fchdir(folder)
+        yield os.lstat
+    finally:
+        os.fchdir(back)
+        os.close(back)
 
 
 @cache

@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import struct
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.files import atomic, careful
+from nexapod_batch.files import atomic, careful, known_lists
+from nexapod_batch.files.beneath import STATE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from nexapod_batch.files.known_lists import KnownList
 
 __all__ = ["KnownDigests"]
 
@@ -45,13 +50,33 @@ class KnownDigests:
         self._place, self._folder = place, folder
         self._entries: dict[Seen, bytes] | None = None
         self._new: dict[Seen, bytes] = {}
+        self._lists: dict[str, KnownList] = {}
 
     def of(self, about: os.stat_result) -> str:
         """Return the digest of a file that is still what it was; "" where it must be read."""
+        digest = self._known().get(_seen(about))
+        return digest.hex() if digest else ""
+
+    def _known(self) -> dict[Seen, bytes]:
         if self._entries is None:
             self._entries = _entries(self._path())
-        digest = self._entries.get(_seen(about))
-        return digest.hex() if digest else ""
+        return self._entries
+
+    def listed(self, key: str) -> KnownList | None:
+        """Return the list that is kept under a digest of whatever it was made of; None where there is none."""
+        return known_lists.read(self._path(key))
+
+    def add_list(self, key: str, known: KnownList) -> None:
+        """Keep a list, of files that are `known`."""
+        self._lists[key] = known
+
+    def knows(self, states: bytes, digests: Iterable[str]) -> bool:
+        """Say whether these are plain files with these digests, by their states as `Looks.states` has them."""
+        entries = {**self._known(), **self._new}
+        for (*seen, mode), digest in zip(STATE.iter_unpack(states), digests, strict=True):
+            if not stat.S_ISREG(mode) or entries.get((*seen,), b"").hex() != digest:
+                return False
+        return True
 
     def add(self, before: os.stat_result, after: os.stat_result, digest: str, *, read_at: int, is_local: bool) -> None:
         """Remember the digest of a file that was read, by its state `before` and `after` that.
@@ -69,25 +94,34 @@ class KnownDigests:
 
     def save(self) -> None:
         """Keep what was learnt; where that cannot be written, everything is read again the next time."""
-        if not self._new:
+        if not self._new and not self._lists:
             return
-        path = self._path()
-        entries = {**self._new, **(self._entries or {})}  # of too many, those go that were learnt first
-        rows = [_ENTRY.pack(*seen, digest) for seen, digest in list(entries.items())[:_ENTRIES]]
-        body = _MAGIC + b"".join(rows)
         with suppress(OSError):
             self._place.mkdir(mode=0o700, exist_ok=True)
-            atomic.write(path, body + hashlib.sha256(body).digest(), 0o600, durable=False)
+            if self._new:
+                self._save_digests()
+            for key, known in self._lists.items():
+                known_lists.write(self._path(key), known)
             _make_room(self._place)
         self._new.clear()
+        self._lists.clear()
+
+    def _save_digests(self) -> None:
+        entries = {**self._new, **self._known()}  # of too many, those go that were learnt first
+        rows = [_ENTRY.pack(*seen, digest) for seen, digest in list(entries.items())[:_ENTRIES]]
+        body = _MAGIC + b"".join(rows)
+        atomic.write(self._path(), body + hashlib.sha256(body).digest(), 0o600, durable=False)
 
     def forget(self) -> None:
         """Forget the folder: something in it was not what was remembered."""
+        path = self._path()
         with suppress(OSError):
-            self._path().unlink()
+            for one in self._place.glob(f"{path.name}*"):
+                one.unlink(missing_ok=True)
 
-    def _path(self) -> Path:
-        return self._place / hashlib.sha256(os.fsencode(os.path.realpath(self._folder))).hexdigest()
+    def _path(self, key: str = "") -> Path:
+        name = hashlib.sha256(os.fsencode(os.path.realpath(self._folder))).hexdigest()
+        return self._place / (f"{name}-{key}" if key else name)
 
 
 def _seen(found: os.stat_result) -> Seen:

@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Input, Job
 
 __all__ = [
-    "SCHEME", "JobSource", "is_job_source", "is_listing", "is_remote", "parse_job_source", "scheme_of", "with_numbers",
+    "SCHEME", "JobSource", "has_remote", "is_job_source", "is_listing", "is_remote", "parse_job_source", "scheme_of",
+    "with_numbers",
 ]  # fmt: skip
 
 #: How such a source begins.
@@ -46,6 +47,11 @@ def scheme_of(source: str) -> str:
 def is_remote(source: str) -> bool:
     """Say whether the source of a pinned input is a URL: files of this machine stand there by their path."""
     return bool(scheme_of(source))
+
+
+def has_remote(inputs: Iterable[Input]) -> bool:
+    """Say whether an input may be a URL: for thousands of files, none of which is, this is all that is asked."""
+    return any("://" in job_input.source for job_input in inputs)
 
 
 def is_listing(source: str) -> bool:

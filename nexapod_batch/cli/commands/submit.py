@@ -282,8 +282,9 @@ def _stored(
 ) -> Submitted:
     from nexapod_batch.cli.rendering.progress import progress
     from nexapod_batch.coordinator.commands import submit as use_case
+    from nexapod_batch.coordinator.garbage import no_collection
 
-    with progress() as shown:
+    with progress() as shown, no_collection():
         folder = source.folder.absolute()
         done = use_case.submit(
             c, parsed.job, folder, scheduler, foreign=foreign, warnings=warnings, progress=shown
@@ -343,6 +344,7 @@ def _load(
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
     from nexapod_batch.config.job.descriptor import parse
     from nexapod_batch.config.settings import settings
+    from nexapod_batch.coordinator.garbage import no_collection
     from nexapod_batch.files.known_digests import KnownDigests
 
     found = settings(paths(), project=source.folder)
@@ -352,10 +354,11 @@ def _load(
     if found.site is not None:
         (variables if found.origin["site"] == "NEXAPOD_SITE" else defaults)["schedule.sites"] = found.site
     variables = {key: value for key, value in variables.items() if not _set_too(key, sets)}
-    return parse(
-        source.text, source.folder, name=source.name, sets=sets, overrides={**variables, **given}, defaults=defaults,
-        outside=outside, jobs=jobs, known=KnownDigests(paths().digests, source.folder),
-    )  # fmt: skip
+    with no_collection():
+        return parse(
+            source.text, source.folder, name=source.name, sets=sets, overrides={**variables, **given},
+            defaults=defaults, outside=outside, jobs=jobs, known=KnownDigests(paths().digests, source.folder),
+        )  # fmt: skip
 
 
 def _set_too(key: str, sets: Sequence[str]) -> bool:

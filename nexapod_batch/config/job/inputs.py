@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from nexapod_batch.config.job import job_sources, remote_sources
+from nexapod_batch.config.job import job_sources, remote_sources, task_lists
 from nexapod_batch.config.job.paths import check_inside
 from nexapod_batch.config.job.sources import SCHEME, local_path
 from nexapod_batch.errors import NexapodError
@@ -188,12 +188,16 @@ def _of_tasks(
     job: Job, job_input: Input, pins: Pins, where: str, taken: dict[str, Sequence[Input]], report: Report
 ) -> list[Input]:
     """Return the files of each task; after a few tasks without, the rest of them are only counted."""
-    found: list[Input] = []
-    missing = 0
+    key = task_lists.key_of(job, job_input, pins.folder)
+    found = task_lists.recalled(pins, key)
+    if found is not None:
+        return found
+    found, texts, missing = [], [], 0
     source, target = template(job_input.source), template(job_input.target)
     is_moved = job_input.target != job_input.source
     for index, values in values_of_tasks(job):
         text = source(values)
+        texts.append(text)
         if text not in taken:
             told = len(report.problems)
             taken[text] = _of_task(text, pins, where, report)
@@ -207,6 +211,8 @@ def _of_tasks(
                 found.append(Input(row.source, name, row.sha256, row.executable, index))
     if missing > _TOLD:
         report.add(f"{where}.source", f"and {missing - _TOLD} more files like these cannot be used")
+    if not report.problems:
+        task_lists.remember(pins, key, texts, found)
     return found
 
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job.paths import PLAIN, open_beside
 from nexapod_batch.files.beneath import Looks, is_local
+from nexapod_batch.files.known_lists import KnownList, runs_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from io import BufferedReader
     from pathlib import Path
     from typing import Self
@@ -61,6 +63,20 @@ class Pins:
         if found is None or not digest:
             return None
         return digest, bool(found.st_mode & stat.S_IXUSR)
+
+    def recalled(self, key: str) -> bytes | None:
+        """Return what was made of a list of files that are all still what they were; None where that is not known."""
+        known = self.known.listed(key) if self.known is not None else None
+        return known.made if known is not None and known.is_unchanged(self._looks) else None
+
+    def remember(self, key: str, names: Sequence[str], digests: Iterable[str], made: bytes) -> None:
+        """Keep, once the job is stored, what was made of files, by their names below the folder and their digests."""
+        if self.known is None or not all(map(PLAIN, names)):
+            return
+        runs = runs_of(names)
+        states = self._looks.states(runs)
+        if states is not None and self.known.knows(states, digests):
+            self.known.add_list(key, KnownList(runs, hashlib.sha256(states).digest(), made))
 
     def read(self, source: Path, given: str | None, where: str, report: Report) -> Pin | None:
         """Return the pin of a file; None when it cannot be used, or is not the one that was `given`, with a report."""

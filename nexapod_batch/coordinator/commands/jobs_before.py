@@ -39,7 +39,7 @@ def check_before(c: Coordinator, job: Job) -> None:
     problems = [
         Problem(f"inputs[{number}].source", text)
         for number, job_input in enumerate(job.inputs)
-        if is_job_source(job_input.source) and not job_input.sha256
+        if not job_input.sha256 and is_job_source(job_input.source)
         for text in _faults(c, job, parse_job_source(job_input.source))
     ]
     if problems:

@@ -13,7 +13,7 @@ from nexapod_batch.coordinator.placement.images import Silent
 from nexapod_batch.coordinator.placement.remote_inputs import fetch_input
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.model.job import TaskInputs
-from nexapod_batch.model.job_source import is_remote
+from nexapod_batch.model.job_source import has_remote, is_remote
 from nexapod_batch.model.reason import Code, Reason
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ __all__ = ["ask_for", "fetch_wanted", "fetched_by", "left_to_nodes"]
 _REST_MS = 30_000
 
 
-def left_to_nodes(c: Coordinator, inputs: Iterable[Input], nodes: Collection[Node]) -> frozenset[str]:
+def left_to_nodes(c: Coordinator, inputs: Sequence[Input], nodes: Collection[Node]) -> frozenset[str]:
     """Return the digests of inputs that nobody fetches here: they are pinned, and all `nodes` fetch by themselves."""
+    if not has_remote(inputs):
+        return frozenset()
     pinned = [job_input for job_input in inputs if job_input.sha256 and is_remote(job_input.source)]
     if not pinned or not nodes or not all(fetch_folder(c, node) for node in nodes):
         return frozenset()
@@ -39,7 +41,7 @@ def left_to_nodes(c: Coordinator, inputs: Iterable[Input], nodes: Collection[Nod
 
 def fetched_by(c: Coordinator, node: Node, job_id: int, job: Job, tasks: Iterable[int]) -> dict[str, str]:
     """Return, of the inputs of some tasks, those that a node fetches by itself: digest -> where it keeps them."""
-    if not any(is_remote(job_input.source) for job_input in job.inputs):
+    if not has_remote(job.inputs):
         return {}
     by_task, folder = TaskInputs(job.inputs), fetch_folder(c, node)
     if not folder or c.store.replicas.could_not_fetch(job_id, node.id):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.files.input_names import MAX_FILES, name_in_folder
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.model.job_source import is_listing, is_remote, scheme_of
+from nexapod_batch.model.job_source import has_remote, is_listing, is_remote, scheme_of
 from nexapod_batch.model.placeholders import literal
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def with_remote_inputs(
 
     What is here already under its digest is not fetched again; what has a digest of `elsewhere` nodes fetch.
     """
+    if not has_remote(job.inputs):
+        return job, []
     inputs, notes = [], []
     for number, job_input in enumerate(job.inputs):
         if not is_remote(job_input.source):
