@@ -56,7 +56,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     confine: str = "all"
     fetch: str = "here"  # where inputs with URLs are fetched: by the coordinator, or by the `node`
     fetch_proxy: str = ""  # URL of the proxy by which it does
-    fetch_cache_mib: int = 20_480  # what it keeps of that
+    fetch_cache_mib: int = 20_480  # what it keeps of that, and of what the coordinator sent
     code: str = ""  # while an admin has not approved it
 
 

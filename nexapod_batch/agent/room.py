@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import TryAgainError, VerificationError
-from nexapod_batch.files.atomic import FULL
+from nexapod_batch.files.atomic import is_full
 from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.runner.execution.folders.disk_space import room
 
@@ -38,7 +38,7 @@ def take(folder: Path, size: int) -> None:
     if free - size < SPARE:
         hint = "the owner of the node must make room on it"
         raise NoRoomError(
-            "the disk of the node has no room for the inputs", got=f"{free >> 20} MiB free",
+            "the disk of the node has no room for the inputs", got=f"{free >> 20} MiB free: {folder}",
             wanted=f"{(size + SPARE) >> 20} MiB", hint=hint,
         )  # fmt: skip
 
@@ -56,6 +56,4 @@ def paused(home: AgentHome) -> str:
 
 def is_refusal(error: Exception) -> bool:
     """Say whether a launch that met with this error is not for this node: others are to have it."""
-    if isinstance(error, (VerificationError, NoRoomError)):
-        return True
-    return any(getattr(cause, "errno", None) in FULL for cause in (error, error.__cause__))
+    return isinstance(error, (VerificationError, NoRoomError)) or is_full(error)

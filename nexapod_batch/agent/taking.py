@@ -10,7 +10,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.agent import room, transfer
+from nexapod_batch.agent import input_cache, room
 from nexapod_batch.agent.link import LEAST_S, text_of
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.mesh import live_logs
@@ -126,8 +126,7 @@ class Taking:
         if self._link.witness.trouble:
             raise VerificationError(self._link.witness.trouble)
         opened, signature = self._worker.check(bundle, partial(self._worker.follow_keys, client))
-        for digest in self._worker.to_bring(opened):
-            transfer.download(client, self._link.home.inputs, digest)
+        input_cache.bring(client, self._worker, self._worker.to_bring(opened))
         self._worker.retained.keep(bundle, opened, signature)
         self._outgoing.took(bundle.launch, signature)
         try:

@@ -12,6 +12,7 @@ from nexapod_batch.agent.parts import Parts
 from nexapod_batch.errors import TryAgainError, UnreachableError, UnsafeOutputError
 from nexapod_batch.files import output_files
 from nexapod_batch.files.beneath import open_beneath
+from nexapod_batch.files.least_used import note_use
 from nexapod_batch.mesh.blobs import Upload
 from nexapod_batch.spool import layout
 
@@ -37,6 +38,7 @@ def download(client: Client, folder: Path, digest: str) -> Path:
     """
     target = folder / digest
     if target.exists():
+        note_use(str(target))
         return target
     upload = Upload(folder, digest)
     tries = 0

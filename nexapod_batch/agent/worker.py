@@ -160,6 +160,14 @@ class AgentWorker:
         """Return the digests of inputs that the coordinator has for this node: all but those that it fetches."""
         return [digest for digest, path in opened.input_paths.items() if path == str(self.home.inputs / digest)]
 
+    def needed(self) -> set[str]:
+        """Return the digests of what the launches here need; VerificationError where one is of unknown keys."""
+        coordinators, found = self.coordinator_keys.trusted.bundles, set[str]()
+        for together in self.retained.batches(self.known()):
+            for held in together:
+                found.update(opened_bundle(held.envelope.encode(), coordinators, self._signer.key_id).input_paths)
+        return found
+
     def put(self, bundle: Bundle) -> None:
         """Give a launch to the worker, unless it had it before; SchedulerError where that cannot be done now."""
         if (self.home.spool / layout.spent(bundle.launch)).exists():

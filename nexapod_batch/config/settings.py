@@ -109,6 +109,7 @@ class Settings(NamedTuple):
     keep_work_s: int  # how long work folders of accepted tasks stay
     keep_failed_s: int  # how long work folders of other tasks stay
     keep_inputs_s: int  # how long inputs of a job stay that has ended
+    inputs_mib: int  # what kept inputs may take together; 0: no limit
     images: ImageSettings
     sources: SourceLimits
     delivery: tuple[str, ...]  # folders and buckets to which results may be delivered

@@ -33,6 +33,12 @@ _RETENTION = Table(
             Duration(0, 10 * _YEAR), "How long inputs stay after their job has ended, for `retry` and archives.",
             90 * 86_400, shown="90 days",
         ),
+        "inputs_size": Key(
+            Size(0, 1 << 40),
+            "What kept inputs may take together; those that were used longest ago go first, and none that a job still "
+            "needs. 0 is no limit.",
+            51_200, shown="50GiB",
+        ),
     }
 )
 
@@ -152,6 +158,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         "keep_work_s": retention["work"],
         "keep_failed_s": retention["failed"],
         "keep_inputs_s": retention["inputs"],
+        "inputs_mib": retention["inputs_size"],
         "images": images,
         "sources": sources,
         "delivery": tuple(_section("delivery.", _DELIVERY, given)["allow"]),

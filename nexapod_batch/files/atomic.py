@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["FULL", "sync_files", "write", "write_all"]
+__all__ = ["FULL", "is_full", "sync_files", "write", "write_all"]
 
 #: What the system says where there is no room.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -18,6 +18,11 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: Up to this many files are synced one by one; a flood of small ones costs less as one sync of the file system.
 _SINGLE = 8
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def is_full(error: BaseException) -> bool:
+    """Say whether an error, or what it comes from, says that there is no room."""
+    return any(getattr(one, "errno", None) in FULL for one in (error, error.__cause__))
 
 
 def write(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.files import careful
 from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.files.least_used import note_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ def listed(sources: Mapping[str, Path]) -> Iterator[bytes]:
 def absent(stream: BinaryIO, folder: str) -> str:
     """Return a digit for each file that is listed: 1 where the folder has none of this digest and size.
 
+    Those that it has are marked as used now.
+
     Raises:
         PackError: The list ends within an entry.
 
@@ -59,7 +62,10 @@ def absent(stream: BinaryIO, folder: str) -> str:
                 sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
     digits = []
     for digest, size in _heads(stream):
-        digits.append("0" if sizes.get(digest) == size else "1")
+        is_there = sizes.get(digest) == size
+        if is_there:
+            note_use(f"{folder}/{digest}")
+        digits.append("0" if is_there else "1")
     return "".join(digits)
 
 

@@ -156,7 +156,7 @@ class Site(Struct, frozen=True, kw_only=True):
     owner: str = ""  # who answers for its machines; "" means the site's name
     fetch: str = "here"  # where pinned inputs with URLs are fetched: here | node | proxy (the node as well)
     fetch_proxy: str = ""  # URL of the proxy through which nodes fetch
-    fetch_cache_mib: int = 20_480  # what its nodes keep of that, each
+    fetch_cache_mib: int = 20_480  # what its nodes keep of that, each, and of what is sent to them
     scheduler: Scheduler
     ssh: Ssh | None = None
     backend_settings: object = None  # what the table of its backend says, as the backend's own noun; None: no table

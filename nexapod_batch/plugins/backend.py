@@ -214,6 +214,9 @@ class Files(Protocol):
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
         """Remove what was staged but the `needed` (SHA-256); return how many files. What cannot be reached stays.
 
+        What is not needed may stay for the next job, within the `spare_mib` of the context, needed files included:
+        then what was used longest ago goes first.
+
         Args:
             context: The node.
             needed: Digests, in hex, of inputs and images that jobs which are open, or replicas that run, may still

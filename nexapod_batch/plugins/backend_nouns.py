@@ -62,6 +62,7 @@ class NodeContext(Struct, frozen=True, kw_only=True):
     site: Site | None = None  # None: this machine
     on: Site | None = None  # another site, whose scheduler starts what this one needs
     sending: Sending | None = None  # hears how far `stage` is; None: nobody is there
+    spare_mib: int = 0  # what copies of inputs may have together where `unstage` keeps more than is needed
 
     @property
     def its_site(self) -> Site:

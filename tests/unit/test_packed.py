@@ -75,6 +75,17 @@ def test_what_is_there_is_not_asked_for(tmp_path: Path, there: Path) -> None:
     assert (there / same).read_bytes() == b"same"
 
 
+def test_what_is_there_was_used_now(tmp_path: Path, there: Path) -> None:
+    """Else it would go as what was not used for longest; what was not asked for keeps its time."""
+    files = kept(there, b"asked", b"not asked")
+    for path in files.values():
+        os.utime(path, (1, 1))
+    digest = next(iter(files))
+    packed.absent(io.BytesIO(b"".join(packed.listed({digest: files[digest]}))), str(there))
+    assert [path.stat().st_mtime > 1 for path in files.values()] == [True, False]
+    assert tmp_path in there.parents
+
+
 BAD = {
     "cut in a head": (entry(b"first") + entry(b"second")[:20], "it ended too soon"),
     "cut in a file": (entry(b"first") + entry(b"second")[:-1], "it ended too soon"),

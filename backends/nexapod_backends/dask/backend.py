@@ -107,7 +107,7 @@ class DaskBackend:
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
         """Remove copies in `work_dir` that no job needs; workers without shared storage keep theirs until they end."""
         if context.its_site.filesystem.work_dir:
-            return self._node(context).far.unstage(needed)
+            return self._node(context).far.unstage(needed, context.spare_mib << 20)
         return 0
 
     def collect(self, context: NodeContext) -> None:

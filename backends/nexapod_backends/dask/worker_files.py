@@ -29,6 +29,7 @@ from nexapod_backends.dask.scheduler.agent_protocol import (
 )
 from nexapod_batch.errors import SchedulerError, UnsafeOutputError
 from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.least_used import drop, listed, note_use, over
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.spool import layout
 
@@ -334,25 +335,22 @@ class Far:
             folder = Path(self.base, "inputs")
             own_folder(folder, below=base_of(folder))
             for digest, path in inputs.items():
-                if not (folder / digest).exists():
-                    part = folder / f".{digest}.{os.getpid()}"
-                    shutil.copyfile(path, part)
-                    part.replace(folder / digest)
+                if (folder / digest).exists():
+                    note_use(f"{folder}/{digest}")
+                    continue
+                part = folder / f".{digest}.{os.getpid()}.{os.urandom(4).hex()}"
+                shutil.copyfile(path, part)
+                part.replace(folder / digest)
         elif inputs:
             known = {**self.inputs(), **inputs}
             text = json.dumps({digest: str(path) for digest, path in known.items()})
             atomic.write(self._memory / "inputs.json", text.encode(), mode=0o600, durable=False)
         return {digest: f"{self.base}/inputs/{digest}" for digest in inputs}
 
-    def unstage(self, needed: Collection[str]) -> int:
-        """Remove shared copies but the `needed`; return how many."""
-        folder = Path(self.base, "inputs")
-        if not self.shared or not folder.is_dir():
-            return 0
-        gone = [path for path in folder.iterdir() if path.name not in needed and not path.name.startswith(".")]
-        for one in gone:
-            one.unlink(missing_ok=True)
-        return len(gone)
+    def unstage(self, needed: Collection[str], limit: int) -> int:
+        """Remove shared copies that are not `needed` and more than `limit` bytes; return how many."""
+        folder = f"{self.base}/inputs"
+        return drop(folder, over(listed(folder), needed, limit, time.time())) if self.shared else 0
 
     def inputs(self) -> dict[str, Path]:
         """Return where inputs lie here that were staged, by digest; those that are gone are left out."""

@@ -18,6 +18,7 @@ from msgspec import Struct
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import answers, atomic, careful
+from nexapod_batch.files.least_used import note_use
 from nexapod_batch.files.own import base_of, own_folder
 
 if TYPE_CHECKING:
@@ -219,11 +220,16 @@ class LocalTransport:
 
     def put(self, source: Path, path: str) -> None:
         """Copy a file."""
-        partial = f"{path}.{os.getpid()}"
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with careful.stream(source) as reader, os.fdopen(fd, "wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-        os.replace(partial, path)
+        partial = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with careful.stream(source) as reader, os.fdopen(fd, "wb") as writer:
+                shutil.copyfileobj(reader, writer, 1 << 20)
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(partial)
+            raise
 
     def put_by_digest(
         self, folder: str, sources: Mapping[str, Path],
@@ -236,6 +242,8 @@ class LocalTransport:
         absent = [digest for digest, size in sizes.items() if there.get(digest) != size]
         if sending is not None:
             sending.begin(len(absent), sum(sizes[digest] for digest in absent))
+        for digest in sources.keys() - set(absent):
+            note_use(f"{folder}/{digest}")
         for digest in absent:
             self.put(sources[digest], f"{folder}/{digest}")
             if sending is not None:

@@ -40,6 +40,7 @@ def config_show(origin: bool, as_json: bool) -> None:
         "retention.work": found.keep_work_s,
         "retention.failed": found.keep_failed_s,
         "retention.inputs": found.keep_inputs_s,
+        "retention.inputs_size": found.inputs_mib,
         "images.dir": str(found.images.folder),
         "images.max_size": found.images.max_mib,
         "images.plain_http": _some(found.images.plain_http),

@@ -42,7 +42,7 @@ __all__ = ["approve", "check", "join", "leave", "run"]
 )
 @click.option("--fetch", is_flag=True, help="It fetches inputs that have URLs by itself, instead of being sent them.")
 @click.option("--fetch-proxy", default="", metavar="URL", help="The proxy by which it does.")
-@click.option("--fetch-cache", metavar="SIZE", help="What it keeps of that, 20G where nothing is given.")
+@click.option("--fetch-cache", metavar="SIZE", help="What it keeps of inputs, fetched or sent to it: 20G unless said.")
 @json_option
 def join(
     url: str, fingerprint: str, token: str, name: str | None, owner: str, cpus: int | None, mem: str | None,
@@ -76,8 +76,8 @@ def _fetch(wanted: bool, proxy: str, cache: str | None) -> Fetch:
     from nexapod_batch.agent.joining import Fetch
     from nexapod_batch.model.words import PROXY
 
-    if not wanted and (proxy or cache is not None):
-        raise UsageError("--fetch-proxy and --fetch-cache mean nothing alone", hint="add --fetch")
+    if not wanted and proxy:
+        raise UsageError("--fetch-proxy means nothing alone", hint="add --fetch")
     if proxy and not re.fullmatch(PROXY, proxy):
         raise UsageError("--fetch-proxy", got=repr(proxy), wanted="http://host:port, without a login")
     return Fetch("node" if wanted else "here", proxy, mebibytes(cache, "--fetch-cache") or Fetch().cache_mib)

@@ -61,8 +61,10 @@ _ABOUT = Table(
             shown="none",
         ),
         "fetch_cache": Key(
-            Size(1, _PIB), "What a node keeps of what it fetched; what was not used for longest goes first.", 20_480,
-            shown="20GiB",
+            Size(1, _PIB),
+            "What a node keeps of inputs that it fetched, and of those that were sent to it; what was not used for "
+            "longest goes first, and of what was sent nothing that a job needs.",
+            20_480, shown="20GiB",
         ),
     },
     "What it is.",

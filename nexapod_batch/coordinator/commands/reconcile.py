@@ -24,6 +24,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare
 from nexapod_batch.coordinator.pass_faults import Faults, keep_faults
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
+from nexapod_batch.coordinator.placement.input_cache import keep_within_limits
 from nexapod_batch.coordinator.placement.node_fetch import fetch_wanted
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
@@ -173,6 +174,7 @@ def _pass(
     forget_ended(c, nodes, faults, told)
     if not (intake.reports or launches or intake.behind):  # idle: nothing can be under way in what was read
         drop_segments(c, nodes, faults)
+    keep_within_limits(c, nodes, faults)
 
 
 def _publishing_s(

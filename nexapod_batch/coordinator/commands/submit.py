@@ -19,14 +19,15 @@ from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
 from nexapod_batch.coordinator.placement import container_support, images, kept_inputs
 from nexapod_batch.coordinator.placement.eligibility import check_sites, loads_of, with_words
 from nexapod_batch.coordinator.placement.host_sets import node_and_set, split
+from nexapod_batch.coordinator.placement.input_cache import drop_stale
 from nexapod_batch.coordinator.placement.node_fetch import left_to_nodes
 from nexapod_batch.coordinator.placement.remote_inputs import outlook as remote_outlook
 from nexapod_batch.coordinator.placement.remote_inputs import with_remote_inputs
 from nexapod_batch.coordinator.placement.travel import Travel, travel_of
 from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
 from nexapod_batch.errors import QuorumImpossibleError, UsageError
-from nexapod_batch.ledger.events import Kind, digest_of, event
-from nexapod_batch.model.document import canonical, digest, to_document
+from nexapod_batch.ledger.events import Kind, encoded_digest, event
+from nexapod_batch.model.document import digest, document_of
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
 from nexapod_batch.planner import Need, capacity, plan
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.images.cache import Progress
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Input, Job
     from nexapod_batch.model.node import Node
 
 __all__ = ["Submitted", "dry_run", "submit"]
@@ -82,16 +83,19 @@ def submit(
     _check_destination(c, job)
     elsewhere = left_to_nodes(c, job.inputs, taking)
     job, pins = with_remote_inputs(c, job, progress or images.Silent(), elsewhere)
-    kept_inputs.keep(c, [one for one in job.inputs if one.sha256 not in elsewhere], folder)
+    inputs = job.inputs if not elsewhere else [one for one in job.inputs if one.sha256 not in elsewhere]
+    removals = _keep(c, inputs, folder)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent(), foreign=foreign)
         _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
     travel = travel_of(c, job, taking)
-    document = canonical(to_document(job))
+    document = document_of(job)
     uuid = _uuid7(c.now(), c.random(10))
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         if job.container is not None:
             images.hold(c, more=job.container.sha256)
+        if kept_inputs.removals(c) != removals:  # by whoever wrote the database meanwhile
+            kept_inputs.keep(c, inputs, folder)
         job_id = _store(c, job, document, uuid, folder, user=user or account(), foreign=foreign)
         if also is not None:
             also(job_id)
@@ -100,6 +104,20 @@ def submit(
         job=job_id, uuid=uuid, tasks=job.n_tasks, warnings=(*warnings, *more, *pins), core_hours=_core_hours(job),
         results=c.paths.results / str(job_id), reach=reach, travel=travel,
     )  # fmt: skip
+
+
+def _keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> tuple[int, int]:
+    """Keep inputs, and return what was removed of such before; what no job needs makes room where there is none."""
+    removals = kept_inputs.removals(c)
+    try:
+        kept_inputs.keep(c, inputs, folder)
+    except kept_inputs.NoSpaceError:
+        with writer(c.store, wait_s=PATIENCE_S):
+            if not drop_stale(c, whatever_else=True):
+                raise
+        removals = kept_inputs.removals(c)
+        kept_inputs.keep(c, inputs, folder)
+    return removals
 
 
 def _check_destination(c: Coordinator, job: Job) -> None:
@@ -226,12 +244,13 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *, user: str, foreign: bool) -> int:
+    pinned = digest(document)
     number = c.store.jobs.insert(
         uuid=uuid,
         name=job.name,
         user=user,
         foreign=foreign,
-        digest=digest(document),
+        digest=pinned,
         folder=str(folder),
         priority=job.schedule.priority,
         held=job.schedule.hold,
@@ -241,7 +260,7 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *
     )
     job_id = _unused(c, number)
     c.store.jobs.insert_document(job_id, document)
-    c.store.ledger.note_submitted(job_id, c.store.ledger.append([_event(c, job, job_id, document, uuid)]))
+    c.store.ledger.note_submitted(job_id, c.store.ledger.append([_event(c, job, job_id, pinned, uuid)]))
     c.store.tasks.insert(job_id, job.task_indexes(), job.quorum.replicas)
     if job.results_to:
         c.store.deliveries.insert(job_id)
@@ -250,11 +269,11 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *
     return job_id
 
 
-def _event(c: Coordinator, job: Job, job_id: int, document: bytes, uuid: str) -> bytes:
+def _event(c: Coordinator, job: Job, job_id: int, pinned: str, uuid: str) -> bytes:
     quorum = job.quorum
     return event(
         Kind.SUBMITTED, c.now(), id=f"{job_id}", uuid=uuid, tasks=job.n_tasks, policy=quorum.policy.value,
-        replicas=quorum.replicas, agree=quorum.agree, sha256=digest_of(document),
+        replicas=quorum.replicas, agree=quorum.agree, sha256=encoded_digest(bytes.fromhex(pinned)),
     )  # fmt: skip
 
 

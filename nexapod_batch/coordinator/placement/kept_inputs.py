@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,27 +18,35 @@ from nexapod_batch.files import careful
 from nexapod_batch.files.atomic import FULL, sync_files
 from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.known_digests import KnownDigests
+from nexapod_batch.files.known_folder import KnownFolder
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.job_source import is_job_source, is_remote, parse_job_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Input, Job
 
-__all__ = ["changed", "drop_changed", "folder_of", "keep", "keep_again", "todays"]
+__all__ = [
+    "NoSpaceError", "changed", "drop_changed", "folder_of", "keep", "keep_again", "note_removal", "removals", "todays",
+]  # fmt: skip
 
 _CHUNK = 1024 * 1024
 _MANY = 256
+#: The file of the home that changes before kept inputs are removed.
+_REMOVED = "inputs.removed"
+
+
+class NoSpaceError(TryAgainError):
+    """There is no space to keep inputs."""
 
 
 def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
     """Copy inputs under their digest; DescriptorError for one that cannot be read, or is not what was pinned.
 
-    TryAgainError where there is no space for them.
+    NoSpaceError where they have no room.
     """
-    inputs = [job_input for job_input in inputs if job_input.sha256]  # others come from jobs that have not ended
     if not inputs:
         return
     own_folder(c.paths.inputs, below=c.paths.home)
@@ -48,9 +57,9 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
                 fetch_input(c, job_input, Silent())
                 continue
             kept = c.paths.inputs / sha256
-            copies[kept] = kept.with_name(f".{sha256}.{os.getpid()}")
+            copies[kept] = kept.with_name(f".{sha256}.{os.getpid()}.{os.urandom(4).hex()}")  # of this host alone
             _keep_one(c, folder, job_input, copies[kept])
-        sync_files(copies.values())  # together: one after the other, thousands of small files wait for the disk each
+        _sync(c, copies)  # together: one after the other, thousands of small files wait for the disk each
         for kept, partial in copies.items():
             partial.replace(kept)
     except BaseException:
@@ -59,16 +68,68 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
         raise
 
 
+def _sync(c: Coordinator, copies: Mapping[Path, Path]) -> None:
+    try:
+        sync_files(copies.values())
+    except OSError as error:
+        if error.errno in FULL:
+            raise _no_space(c, error) from error
+        raise
+
+
+def _no_space(c: Coordinator, error: OSError) -> NoSpaceError:
+    return NoSpaceError(
+        "no space to keep the job's inputs", got=f"{error.strerror}: {c.paths.inputs}",
+        hint="make room on that disk, then submit again; or let less be kept: [retention] inputs_size in config.toml",
+    )  # fmt: skip
+
+
+def removals(c: Coordinator) -> tuple[int, int]:
+    """Return what differs once kept inputs were removed since, also by another host."""
+    try:
+        with (c.paths.home / _REMOVED).open("rb") as file:  # opened: servers of files are asked then
+            about = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return 0, 0
+    return about.st_ino, about.st_mtime_ns
+
+
+def note_removal(c: Coordinator) -> None:
+    """Note that kept inputs are about to be removed; who notes it writes the database."""
+    file, now = c.paths.home / _REMOVED, time.time_ns()
+    file.touch(mode=0o600)
+    os.utime(file, ns=(now, now))  # finer than the kernel's own times
+
+
 def _absent(c: Coordinator, inputs: Sequence[Input]) -> dict[str, Input]:
     """Return those that are not kept yet, each digest once."""
+    folder = os.fspath(c.paths.inputs)
+    if len(inputs) > _MANY:
+        wanted = _absent_of_many(c, [job_input.sha256 for job_input in inputs])
+    else:
+        wanted = {job_input.sha256 for job_input in inputs}
+        wanted = {digest for digest in wanted if digest and not os.path.exists(f"{folder}/{digest}")}
+    if not wanted:
+        return {}
     first: dict[str, Input] = {}
     for job_input in inputs:
-        first.setdefault(job_input.sha256, job_input)
-    folder = os.fspath(c.paths.inputs)
-    if len(first) > _MANY:
-        there = set(os.listdir(folder))  # one look at all of them costs less than one at each
-        return {digest: one for digest, one in first.items() if digest not in there}
-    return {digest: one for digest, one in first.items() if not os.path.exists(f"{folder}/{digest}")}
+        if job_input.sha256 in wanted:
+            first.setdefault(job_input.sha256, job_input)
+    return first
+
+
+def _absent_of_many(c: Coordinator, digests: Sequence[str]) -> set[str]:
+    """Return which of many are not kept: one look at all that is there costs less than one at each.
+
+    Where all of them were there, the next job with the same inputs looks at the folder alone, if that is as it was.
+    """
+    asked = KnownFolder(c.paths.digests, c.paths.inputs, "".join(digests))
+    if asked.is_as_it_was():
+        return set()
+    absent = set(digests).difference(os.listdir(c.paths.inputs), {""})  # others come from jobs that have not ended
+    if not absent:
+        asked.remember()
+    return absent
 
 
 def _keep_one(c: Coordinator, folder: Path, job_input: Input, partial: Path) -> None:
@@ -77,9 +138,7 @@ def _keep_one(c: Coordinator, folder: Path, job_input: Input, partial: Path) -> 
         found = _copy(*_origin(c, folder, job_input), partial)
     except OSError as error:
         if error.errno in FULL:
-            raise TryAgainError(
-                "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
-            ) from error
+            raise _no_space(c, error) from error
         what = f"input {job_input.source} cannot be read"
         raise DescriptorError(what, got=error.strerror, wanted="a file") from error
     if found != job_input.sha256:
@@ -102,7 +161,7 @@ def _copy(folder: Path, source: str, target: Path) -> str:
     Where it lies was judged when it was pinned: something else in its place has another digest.
     """
     digest = hashlib.sha256()
-    with os.fdopen(open_beneath(folder, source, outside=True), "rb") as reader, target.open("wb") as sink:
+    with os.fdopen(open_beneath(folder, source, outside=True), "rb") as reader, target.open("xb") as sink:
         while chunk := reader.read(_CHUNK):
             digest.update(chunk)
             sink.write(chunk)

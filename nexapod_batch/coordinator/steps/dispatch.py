@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
+from nexapod_batch.coordinator.placement.input_cache import unstage
 from nexapod_batch.coordinator.placement.kept_inputs import drop_changed
 from nexapod_batch.coordinator.placement.node_fetch import fetched_by
 from nexapod_batch.coordinator.placement.on_the_way import sending
@@ -29,6 +30,7 @@ from nexapod_batch.coordinator.steps.continuations import digests_of, given, goi
 from nexapod_batch.coordinator.steps.intents import Ready, write_intents
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.files.atomic import is_full
 from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.reason import Code, Reason
@@ -37,10 +39,12 @@ from nexapod_batch.plugins import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.basis import JudgedReplica
     from nexapod_batch.coordinator.pass_faults import Faults
+    from nexapod_batch.coordinator.placement.on_the_way import OnTheWay
     from nexapod_batch.coordinator.steps.continuations import States
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
@@ -305,13 +309,23 @@ def _ready(
         inputs.update({sha256: c.paths.inputs / sha256 for sha256 in states})
         check_key(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
-        backend, context = c.backend(node), c.context(node)
         with sending(c, node, job_id) as way:
-            staged = {**backend.stage(replace(context, sending=way), inputs), **there}
-        return Ready(staged, backend.launch_size(context, job, len(tasks)))
+            staged = {**_stage(c, node, way, inputs, faults), **there}
+        return Ready(staged, c.backend(node).launch_size(c.context(node), job, len(tasks)))
     except (NexapodError, OSError) as error:
         faults.of_node(Code.STAGE_FAULT, node, error)
         return None
+
+
+def _stage(c: Coordinator, node: Node, way: OnTheWay, inputs: Mapping[str, Path], faults: Faults) -> Mapping[str, str]:
+    """Let a backend bring inputs to a node; where its disk is full, what no job needs there goes first."""
+    backend, context = c.backend(node), replace(c.context(node), sending=way)
+    try:
+        return backend.stage(context, inputs)
+    except (NexapodError, OSError) as error:
+        if not is_full(error) or not unstage(c, [node], faults, whatever_else=True):
+            raise
+    return backend.stage(context, inputs)
 
 
 def _free_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, Iterator[int]]:

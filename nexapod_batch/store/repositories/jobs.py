@@ -125,9 +125,9 @@ class Jobs:
         """Return the documents of the jobs that have not ended."""
         return self._sql.all(DocumentRow, "jobs_open_documents")
 
-    def documents_since(self, since: int) -> list[DocumentRow]:
-        """Return the documents of the jobs that have not ended, or ended at a time (ms) or later."""
-        return self._sql.all(DocumentRow, "jobs_documents_since", since=since)
+    def ended_documents(self, since: int) -> list[DocumentRow]:
+        """Return the documents of jobs that ended at a time (ms) or later, the first of them first."""
+        return self._sql.all(DocumentRow, "jobs_ended_documents", since=since)
 
     def running_documents(self) -> list[DocumentRow]:
         """Return the documents of the jobs that have not ended, or of which a backend still has launches."""

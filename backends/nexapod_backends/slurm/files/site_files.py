@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm.files import site_folders
 from nexapod_backends.slurm.transport import LocalTransport
+from nexapod_batch.files.least_used import Kept, is_digest, over
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.spool import layout
 
@@ -55,11 +57,16 @@ def absent(files: Transport, context: NodeContext, sizes: Mapping[str, int]) -> 
 
 
 def unstage(files: Transport, context: NodeContext, needed: Collection[str]) -> int:
-    """Remove copies that no job needs; return how many."""
+    """Remove copies that no job needs and that are too much; return how many."""
     if not _copies(context):
         return 0
     folder = f"{context.remote_spool}/inputs"
-    gone = [name for name in files.sizes(folder) if name not in needed and not name.startswith(".")]
+    sizes, limit = files.sizes(folder), context.spare_mib << 20
+    if sum(sizes.values()) <= limit and all(map(is_digest, sizes)):
+        return 0
+    times = files.stamps([f"{folder}/{name}" for name in sizes])
+    kept = [Kept(name, size, used) for (name, size), (_, used) in zip(sizes.items(), times, strict=True)]
+    gone = over(kept, needed, limit, time.time())
     files.remove_all([f"{folder}/{name}" for name in gone])
     return len(gone)
 

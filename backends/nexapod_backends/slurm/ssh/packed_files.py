@@ -8,12 +8,14 @@ do that, small files go by SFTP, some dozens at a time; large ones always go one
 from __future__ import annotations
 
 import os
+import time
 from itertools import compress
 from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import careful, packed
+from nexapod_batch.files.least_used import MARKED_S
 from nexapod_batch.trust import nesting
 
 if TYPE_CHECKING:
@@ -130,12 +132,17 @@ def _absent(
 
 def _absent_by_name(transport: Way, folder: str, sources: Mapping[str, Path]) -> dict[str, Path]:
     """Return the files of which nothing of the same size is there."""
+    left, old = {}, []
     there = transport.stamps([f"{folder}/{digest}" for digest in sources])
-    return {
-        digest: path
-        for (digest, path), (size, changed) in zip(sources.items(), there, strict=True)
-        if (size, bool(changed)) != (os.stat(path).st_size, True)
-    }
+    for (digest, path), (size, changed) in zip(sources.items(), there, strict=True):
+        if (size, bool(changed)) != (os.stat(path).st_size, True):
+            left[digest] = path
+        elif abs(time.time() - changed) > MARKED_S:
+            old.append(f"{folder}/{digest}")
+    if old:  # those are used now
+        names = b"".join(os.fsencode(path) + b"\0" for path in old)
+        transport.pour(["xargs", "-0", "touch", "-c", "--"], [names], timeout_s=_STREAM_S)
+    return left
 
 
 def _parts(sources: Mapping[str, Path]) -> Iterator[dict[str, Path]]:

@@ -5,7 +5,6 @@ Nothing is removed that was not taken in: a segment goes only when its writer is
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from nexapod_batch.coordinator.evidence.report_reader import END
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.placement import images
+from nexapod_batch.coordinator.placement.input_cache import drop_stale, stale_inputs, unstage
 from nexapod_batch.coordinator.steps.last_words import LAUNCHES_MAX, ask_ends, forgettable
 from nexapod_batch.coordinator.steps.publish import clean, unclean
 from nexapod_batch.errors import NexapodError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["KINDS", "dead_segments", "drop_segments", "forget_ended", "gc", "stale_inputs"]
+__all__ = ["KINDS", "dead_segments", "drop_segments", "forget_ended", "gc"]
 
 #: What is removed and counted.
 KINDS = ("work_folders", "launches", "segments", "inputs", "uploads")
@@ -112,10 +112,7 @@ def gc(c: Coordinator, *, dry_run: bool = False, discarded: Sequence[tuple[int, 
             if faults:
                 break
         removed["segments"] = drop_segments(c, nodes, faults)
-        stale = stale_inputs(c)
-        for path in stale:
-            os.unlink(path)
-        removed["inputs"] = len(stale) + _unstage(c, nodes, faults)
+        removed["inputs"] = drop_stale(c) + unstage(c, nodes, faults)
         removed["uploads"] = remove_uploads(c)
         images.hold(c)  # what ended needs its image no longer; pulls and `image prune` remove it when room is wanted
     log.info(__name__, "removed", **removed, faults=len(faults))
@@ -126,24 +123,6 @@ def _ended_well(c: Coordinator, nodes: list[Node], faults: Faults) -> set[int]:
     """Return the launches of which nothing more is to be heard: what ended badly a pass judges, after their reports."""
     ends = ask_ends(c, nodes, faults)
     return {launch for launch, status in ends.items() if status.state is BackendState.COMPLETED}
-
-
-def _unstage(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
-    """Let the backends remove copies of inputs and images that no job needs, nor a replica that still runs."""
-    needed: set[str] = set()
-    for row in c.store.jobs.running_documents():
-        document = json.loads(row.body)
-        needed.update(job_input["sha256"] for job_input in document["inputs"])
-        if document["container"]:
-            needed.add(document["container"]["sha256"])
-    needed |= c.store.continuations.digests_out()
-    removed = 0
-    for node in nodes:
-        try:
-            removed += c.backend(node).unstage(c.context(node), needed)
-        except (NexapodError, OSError) as error:
-            faults.of_node(Code.UNSTAGE_FAULT, node, error)
-    return removed
 
 
 def drop_segments(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
@@ -193,16 +172,3 @@ def dead_segments(c: Coordinator, node: Node) -> list[str]:
         except FileNotFoundError:
             continue
     return dead
-
-
-def stale_inputs(c: Coordinator) -> list[str]:
-    """Return the paths of kept inputs that no job needs which is open, or ended within the time of retention."""
-    from nexapod_batch.config.settings import settings  # noqa: PLC0415 - passes import this module, and ask nothing here
-
-    needed = c.store.continuations.digests_out()
-    for row in c.store.jobs.documents_since(c.now() - settings(c.paths).keep_inputs_s * 1000):
-        needed.update(job_input["sha256"] for job_input in json.loads(row.body)["inputs"])
-    if not c.paths.inputs.is_dir():
-        return []
-    with os.scandir(c.paths.inputs) as entries:
-        return [entry.path for entry in entries if entry.name not in needed and not entry.name.startswith(".")]

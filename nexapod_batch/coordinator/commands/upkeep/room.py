@@ -6,15 +6,15 @@ over goes: it is read as it is, and nobody else writes meanwhile.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch import log
 from nexapod_batch.coordinator.commands.upkeep.left_uploads import remove_uploads
-from nexapod_batch.coordinator.commands.upkeep.retention import dead_segments, stale_inputs
+from nexapod_batch.coordinator.commands.upkeep.retention import dead_segments
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults
+from nexapod_batch.coordinator.placement.input_cache import drop_stale
 from nexapod_batch.coordinator.steps.publish import remove_work, unclean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.store.lease import refuse_other_host
@@ -52,9 +52,7 @@ def make_room(c: Coordinator) -> Room:
             mine = [one for one in over if one.node_id == node.id]
             if mine and remove_work(c, node, mine, faults):
                 work_folders += len(mine)
-        stale = stale_inputs(c)
-        for path in stale:
-            os.unlink(path)
+        inputs = drop_stale(c)
         segments = []
         for node in nodes:
             dead = dead_segments(c, node)
@@ -64,5 +62,5 @@ def make_room(c: Coordinator) -> Room:
                 continue  # `gc` tries again, and tells
             segments += [(node.id, name) for name in dead]
         uploads = remove_uploads(c)
-    log.info(__name__, "made room", work_folders=work_folders, inputs=len(stale), segments=len(segments))
-    return Room(work_folders, len(stale), segments, uploads)
+    log.info(__name__, "made room", work_folders=work_folders, inputs=inputs, segments=len(segments))
+    return Room(work_folders, inputs, segments, uploads)

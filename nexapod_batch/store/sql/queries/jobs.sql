@@ -92,5 +92,6 @@ SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + 
 -- name: jobs_count
 SELECT count(*) AS n FROM job;
 
--- name: jobs_documents_since
-SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0 OR finished_at >= :since;
+-- name: jobs_ended_documents
+SELECT job_id, body FROM document JOIN job ON job.id = job_id
+WHERE n_waiting + n_active = 0 AND finished_at >= :since ORDER BY finished_at, job_id;
