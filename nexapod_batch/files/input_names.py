@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nexapod_batch.files.output_files import has_glob
 
-__all__ = ["MAX_FILES", "name_in_folder"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["MAX_FILES", "name_in_folder", "parents"]
 
 #: Files of all tasks together, at most: each stands in the document of the job, which every launch carries.
 MAX_FILES = 20_000
@@ -18,3 +23,9 @@ def name_in_folder(name: str, pattern: str, folder: str) -> str:
             break
         fixed += 1
     return "/".join([folder.rstrip("/"), *name.split("/")[fixed:]])
+
+
+def parents(name: str) -> Iterator[str]:
+    """Yield the folders of a relative path, the innermost first."""
+    while name := name.rpartition("/")[0]:
+        yield name

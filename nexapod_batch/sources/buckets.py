@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,26 +29,46 @@ from nexapod_batch.sources import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from obstore.store import ClientConfig, S3Config
+
 __all__ = ["Bucket", "named_errors", "one_line", "open_store"]
 
 _LOGIN = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are looked at, and AWS_SKIP_SIGNATURE=true for no login"
 _RENEW = "renew it (AWS_SESSION_TOKEN and the like), then do the same again: it goes on from what is there"
 #: How servers say that a login was good once.
 _EXPIRED = re.compile(r"ExpiredToken|RequestExpired|TokenRefreshRequired|security token.{0,40}expired", re.IGNORECASE)
+#: How obstore says that a listing has a key with `//`, `..` or a control character, which it cannot name.
+_ODD_KEY = "object with invalid path"
+_NO_LISTING = "invalid list response"  # what came is no XML, or none of a listing
 #: Objects that are sent in one request; larger ones go in parts.
 _WHOLE = 8 << 20
 _PARTS_AT_ONCE = 2
 _BLOCK = 4 << 20
+#: How variables begin that say how a bucket is reached.
+_ABOUT = ("AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_")
+_CHECKSUM = "AWS_CHECKSUM_ALGORITHM"  # how another one is chosen
 #: Silence after which a connection counts as broken, and how long one request may take: an object of any size is one.
 _SILENCE, _WHOLE_REQUEST = "60s", "7days"
 
 
-def open_store(bucket: str, environ: Mapping[str, str]) -> S3Store:
-    """Return a bucket as the environment says how it is reached; plain HTTP only where that names it."""
+def open_store(bucket: str, environ: Mapping[str, str], *, writes: bool = False) -> S3Store:
+    """Return a bucket as the environment says how it is reached; plain HTTP only where that names it.
+
+    What is written has a checksum with it, which S3 wants where objects are locked. One serves for all objects: to make
+    one takes longer than to ask for a small object, and connections are kept.
+    """
+    about = [(name, value) for name, value in environ.items() if name.upper().startswith(_ABOUT)]
     plain = environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return S3Store(
-        bucket, client_options={"allow_http": plain, "read_timeout": _SILENCE, "timeout": _WHOLE_REQUEST}
-    )
+    return _opened(bucket, tuple(sorted(about)), plain=plain, writes=writes)
+
+
+@lru_cache(maxsize=8)
+def _opened(bucket: str, about: tuple[tuple[str, str], ...], *, plain: bool, writes: bool) -> S3Store:
+    """Return a bucket; `about` is all of the environment, which obstore reads, that says how it is reached."""
+    options: ClientConfig = {"allow_http": plain, "read_timeout": _SILENCE, "timeout": _WHOLE_REQUEST}
+    checks = writes and _CHECKSUM not in dict(about)
+    config: S3Config = {"checksum_algorithm": "SHA256"} if checks else {}
+    return S3Store(bucket, config=config, client_options=options)
 
 
 @contextmanager
@@ -72,8 +93,16 @@ def named_errors(url: str, *, begun: bool = False) -> Iterator[None]:
     except PreconditionError as error:
         raise ConnectionError("it was changed while it was read") from error
     except BaseError as error:
+        if _EXPIRED.search(str(error)):  # S3 says it with 400
+            raise SourceError(f"the login for {url} is not good any more", got=one_line(error), hint=_RENEW) from error
         if "NoSuchBucket" in str(error):  # of a listing, which knows no missing object
             raise SourceError(f"{url} does not exist", got="no such bucket") from error
+        if _NO_LISTING in str(error):
+            hint = "a key has a character that XML has not, or AWS_ENDPOINT_URL is no server of S3: name other folders"
+            raise SourceError(f"{url} cannot be listed", got=one_line(error), hint=hint) from error
+        if _ODD_KEY in str(error):
+            hint = "name folders that have none of these, or rename the object"
+            raise SourceError(f"{url} has a key that is no plain path", got=one_line(error), hint=hint) from error
         hint = "look at AWS_ENDPOINT_URL and at the network, then try again"
         raise UnreachableError(f"{url} cannot be reached now", got=one_line(error), hint=hint) from error
 
@@ -92,7 +121,7 @@ class Bucket:
         parts = urlsplit(self.url)
         self._prefix = parts.path.strip("/")
         with named_errors(url):
-            self._store = open_store(parts.netloc, environ)
+            self._store = open_store(parts.netloc, environ, writes=True)
 
     def read(self, name: str, limit: int) -> bytes | None:
         """Return a small object; None where there is none, or it is larger than `limit` bytes. Errors are named."""

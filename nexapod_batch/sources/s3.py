@@ -16,9 +16,10 @@ from nexapod_batch.sources.buckets import named_errors, one_line, open_store
 from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from obstore import GetOptions
+    from obstore.store import S3Store
 
     from nexapod_batch.sources import SourceSettings
 
@@ -30,6 +31,7 @@ _LOOKED_AT = 100_000
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_KEY = 1024  # bytes
+_LONGEST_PART = 255  # bytes between two slashes, where a key becomes the name of a file
 _GLOB = re.compile(r"[*\[]")
 
 
@@ -75,7 +77,6 @@ class S3Source:
             answer = obstore.get(store, key, options=options)
             yield Opened(at, meta["size"], tag, _blocks(answer))
 
-
     def listed(self, url: str, limit: int, settings: SourceSettings) -> list[tuple[str, str]]:
         """Return what a pattern takes of a bucket; what has the pattern's fixed folders is looked at, and no more.
 
@@ -86,24 +87,57 @@ class S3Source:
         parts = urlsplit(url)
         pattern = unquote(parts.path.lstrip("/"))
         fixed = _GLOB.split(pattern, maxsplit=1)[0].rpartition("/")[0]
-        found: list[str] = []
-        seen = 0
         with named_errors(url):
-            for page in obstore.list(open_store(parts.netloc, settings.environ), fixed or None, chunk_size=1000):
-                seen += len(page)
-                found += [key for key in (str(entry["path"]) for entry in page) if matches(key, pattern)]
-                if seen > _LOOKED_AT or len(found) > limit:
-                    raise SourceError(
-                        f"{url} takes too many objects, or looks through too many",
-                        got=f"{len(found)} objects so far, of {seen} keys", wanted=f"at most {limit}, of {_LOOKED_AT}",
-                        hint="name folders that have fewer, or pack the files into one",
-                    )  # fmt: skip
+            store = open_store(parts.netloc, settings.environ)
+            taken, seen = _taken(url, store, pattern, fixed, limit)
+            found = sorted([key for key, is_empty in taken.items() if not is_empty or _is_object(store, key)])
         if not found:
             raise SourceError(f"{url} takes no object", got=f"{seen} keys were looked at", wanted="at least one")
-        for key in found:
-            if not safe_name(key):
-                raise SourceError(f"{url} takes a key that is no plain path", got=ascii(key)[:200])
-        return [(f"s3://{parts.netloc}/{quote(key)}", key) for key in sorted(found)]
+        _check_names(url, found)
+        return [(f"s3://{parts.netloc}/{quote(key)}", key) for key in found]
+
+
+def _taken(url: str, store: S3Store, pattern: str, fixed: str, limit: int) -> tuple[dict[str, bool], int]:
+    """Return the keys that a pattern takes below a folder, each with whether it is empty, and how many there are.
+
+    Raises:
+        SourceError: There are too many.
+
+    """
+    taken: dict[str, bool] = {}
+    seen = 0
+    for page in obstore.list(store, fixed or None, chunk_size=1000):
+        seen += len(page)
+        for entry in page:
+            key = str(entry["path"])
+            if matches(key, pattern):
+                taken[key] = taken.get(key, True) and not entry["size"]
+        if seen > _LOOKED_AT or len(taken) > limit:
+            raise SourceError(
+                f"{url} takes too many objects, or looks through too many",
+                got=f"{len(taken)} objects so far, of {seen} keys", wanted=f"at most {limit}, of {_LOOKED_AT}",
+                hint="name folders that have fewer, or pack the files into one",
+            )  # fmt: skip
+    return taken, seen
+
+
+def _is_object(store: S3Store, key: str) -> bool:
+    """Say whether there is an object of this key: a listing has folders that programs mark by `key/` as well."""
+    try:
+        obstore.head(store, key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check_names(url: str, keys: Sequence[str]) -> None:
+    """Raise SourceError where a key cannot be the name of a file."""
+    for key in keys:
+        if not safe_name(key):
+            raise SourceError(f"{url} takes a key that is no plain path", got=ascii(key)[:200])
+        if any(len(part.encode()) > _LONGEST_PART for part in key.split("/")):
+            wanted = f"parts of {_LONGEST_PART} bytes at most, as names of files have"
+            raise SourceError(f"{url} takes a key with a longer part", got=ascii(key)[:200], wanted=wanted)
 
 
 def _blocks(answer: obstore.GetResult) -> Iterator[bytes]:

@@ -88,11 +88,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(204, {})
 
     def _refused(self) -> bool:
-        if self.server.expired:
+        expired = self.server.expired  # a test may change it meanwhile
+        if expired:
             self._head(403, {"Content-Length": str(len(EXPIRED)), "Content-Type": "application/xml"})
             if self.command != "HEAD":
                 self.wfile.write(EXPIRED)
-        return self.server.expired
+        return expired
 
     def _body(self, text: str) -> None:
         self._head(200, {"Content-Length": str(len(text)), "Content-Type": "application/xml"})
@@ -100,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, code: int, headers: dict[str, str]) -> None:
         self.send_response(code)
-        for name, value in headers.items():
+        for name, value in {**headers, "Connection": "close"}.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.errors import DescriptorError
-from nexapod_batch.files.input_names import MAX_FILES, name_in_folder
+from nexapod_batch.files.input_names import MAX_FILES, name_in_folder, parents
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.job_source import has_remote, is_listing, is_remote, scheme_of
 from nexapod_batch.model.placeholders import literal
@@ -68,6 +68,11 @@ def _check_files(inputs: Sequence[Input]) -> None:
         if place in taken:
             raise DescriptorError("two inputs are put at one place", got=job_input.target, hint="give them targets")
         taken.add(place)
+    for target, only in taken:
+        for folder in parents(target):
+            if not taken.isdisjoint({(folder, only), (folder, None)}):
+                hint = "give them targets, or leave one out"
+                raise DescriptorError(f"one input is put at {folder}, and another one below it", got=target, hint=hint)
 
 
 def _listed(c: Coordinator, job_input: Input) -> list[Input]:
