@@ -11,13 +11,15 @@ import hashlib
 import http.client
 import json
 import os
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.files import atomic
 from nexapod_batch.sources import NoRoomError, SourceError
+from nexapod_batch.sources.kept import drop
 from nexapod_batch.sources.resuming import Download, resumed
 
 if TYPE_CHECKING:
@@ -89,17 +91,29 @@ def fetch(
         NoRoomError: The disk has no room for it.
 
     """
-    if sha256 and (folder / sha256).exists():
+    if sha256 and _is_plain(folder / sha256):
         return sha256
     partial = folder / f".fetch-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
     with _alone(partial, hears, url):
-        if sha256 and (folder / sha256).exists():  # somebody else brought it meanwhile
+        if sha256 and _is_plain(folder / sha256):  # somebody else brought it meanwhile
             return sha256
+        if not _is_plain(partial):
+            drop(partial)
         digest = _meant(_Wanted(source, url, sha256), partial, settings, hears, pause)
         atomic.sync_files([partial])
+        if not _is_plain(folder / digest):
+            drop(folder / digest)
         partial.replace(folder / digest)
         _drop(partial)
     return digest
+
+
+def _is_plain(path: Path) -> bool:
+    """Say whether a plain file is there, and no link to one, nor anything that is opened for ever."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _meant(
@@ -245,15 +259,30 @@ def _no_room(got: object, partial: Path) -> NoRoomError:
 
 @contextmanager
 def _alone(partial: Path, hears: Hears, url: str) -> Iterator[None]:
-    """Hold the lock of one URL; it is free at once when a process is killed."""
+    """Hold the lock of one URL; it is free at once when a process is killed, and nothing is left of it else."""
     lock = partial.with_name(f"{partial.name}.lock")
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = _locked(lock, hears, url)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hears.say(f"{url}: another process fetches it; waiting")
-            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
+        lock.unlink(missing_ok=True)  # held still: whoever waits for it finds that it is not there any more
+        os.close(fd)
+
+
+def _locked(lock: Path, hears: Hears, url: str) -> int:
+    """Return a descriptor of a lock that is held, and that everybody else finds under its name."""
+    while True:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hears.say(f"{url}: another process fetches it; waiting")
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(lock, follow_symlinks=False)):
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["make_room", "note_use"]
+__all__ = ["drop", "make_room", "note_use"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: What a fetch left that nobody goes on with, after so many seconds.
@@ -32,6 +32,16 @@ def note_use(file: Path) -> None:
     """Note that a file is used now; one that is gone stays so."""
     with suppress(OSError):
         os.utime(file)
+
+
+def drop(file: Path) -> None:
+    """Remove what lies under the name of a file, whatever it is by now; what cannot be removed stays."""
+    try:
+        file.unlink(missing_ok=True)
+    except IsADirectoryError:
+        from shutil import rmtree  # noqa: PLC0415 - runners start without it
+
+        rmtree(file, ignore_errors=True)
 
 
 def make_room(folder: Path, limit: int, now: float, *, keep: str = "") -> None:

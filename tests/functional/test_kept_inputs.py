@@ -20,6 +20,7 @@ from nexapod_batch.files.known_digests import KnownDigests
 from nexapod_batch.model.job import Array, Job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from homes import Home
@@ -81,7 +82,15 @@ def test_a_remembered_digest_that_is_wrong_is_forgotten(home: Home) -> None:
 
 
 #: What became of a copy.
-DAMAGE = {"edited": b"odd\n", "grown": b"old\nand more\n", "cut": b"ol", "emptied": b""}
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "edited": lambda kept: kept.write_bytes(b"odd\n"),
+    "grown": lambda kept: kept.write_bytes(b"old\nand more\n"),
+    "cut": lambda kept: kept.write_bytes(b"ol"),
+    "emptied": lambda kept: kept.write_bytes(b""),
+    "a link": lambda kept: (kept.unlink(), kept.symlink_to("/etc/hostname")),
+    "a fifo": lambda kept: (kept.unlink(), os.mkfifo(kept)),
+    "a folder": lambda kept: (kept.unlink(), kept.mkdir()),
+}
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -90,10 +99,11 @@ def test_a_copy_that_was_changed_is_made_again(home: Home, kind: str) -> None:
     (home.folder / "in.txt").write_text("old\n")
     assert home.submit(JOB.format(flag="/") + "[schedule]\nhold = true\n").code == 0
     (kept,) = (home.path / "inputs").iterdir()
-    kept.write_bytes(DAMAGE[kind])
+    DAMAGE[kind](kept)
     home.call("release", "1")
     assert home.call("wait", "1", "--timeout", "100s").code == 0
     assert home.call("logs", "1").out == "old\n"
+    assert not kept.is_symlink()
     assert kept.read_bytes() == b"old\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from spools import until
 from web_server import web_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from homes import Home
@@ -80,16 +81,32 @@ def test_the_node_fetches_once(home: Home, web: WebServer, authority: Authority)
     assert told == ["fetched by the node: 1 of 1 inputs"] * 2
 
 
-def test_an_edited_file_is_fetched_again(home: Home, web: WebServer, authority: Authority) -> None:
-    """What is kept is digested each time that it is used; what differs never reaches a command."""
+#: What became of a file that the node keeps.
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "edited": lambda kept: kept.write_bytes(DATA.replace(b"2", b"3")),
+    "cut": lambda kept: kept.write_bytes(DATA[:-1]),
+    "emptied": lambda kept: kept.write_bytes(b""),
+    "a link to other bytes": lambda kept: (kept.unlink(), kept.symlink_to("/etc/hostname")),
+    "a link to the same bytes": lambda kept: kept.symlink_to(kept.rename(kept.with_name("moved"))),
+    "a link to nothing": lambda kept: (kept.unlink(), kept.symlink_to("nothing")),
+    "a fifo": lambda kept: (kept.unlink(), os.mkfifo(kept)),
+    "a folder": lambda kept: (kept.unlink(), kept.mkdir(), (kept / "x").write_bytes(DATA)),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_file_that_was_damaged_is_fetched_again(home: Home, web: WebServer, authority: Authority, what: str) -> None:
+    """What is kept is digested each time that it is used; what differs never reaches a command, and nothing waits for it."""
     site(home, authority)
     assert home.call("submit", job(home, web), "--site", "desk", "--wait").code == 0
     (kept,) = cache(home)
-    kept.write_bytes(DATA.replace(b"2", b"3"))
+    DAMAGE[what](kept)
     assert home.call("submit", job(home, web), "--site", "desk", "--wait").code == 0
     assert (home.path / "results/2/0/out.csv").read_bytes() == DATA
+    assert not kept.is_symlink()
     assert hashlib.sha256(kept.read_bytes()).hexdigest() == DIGEST
     assert len(web.asked) == 2
+    assert [replica["execution"] for replica in home.json("show", 2)["tasks"][0]["replicas"]] == ["reported"] * 2
 
 
 def test_what_was_not_used_for_longest_goes_first(home: Home, web: WebServer, authority: Authority) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,6 +117,60 @@ def test_a_file_that_changes_meanwhile(web: WebServer, tmp_path: Path, *, shorte
     web.cuts.clear()
     web.files["data.bin"], web.tags["data.bin"] = new, '"two"'
     assert brought(web, tmp_path)[0] == hashlib.sha256(new).hexdigest()
+
+
+#: Fetches what a URL names, and prints its digest; fails where another process fetches it meanwhile.
+FETCH = """
+import os, sys
+from pathlib import Path
+from nexapod_batch.sources import SourceSettings
+from nexapod_batch.sources.fetching import fetch
+from nexapod_batch.sources.https import HttpsSource
+url, folder, sha256 = sys.argv[1:]
+class Alone:
+    def start(self, what, total):
+        os.mkdir(f"{folder}/inside")
+        self.left = total
+    def advance(self, count):
+        self.left -= count
+        if not self.left:
+            os.rmdir(f"{folder}/inside")
+    def say(self, text):
+        pass
+print(fetch(HttpsSource(), url, Path(folder), SourceSettings(private_hosts=("localhost",)), Alone(), sha256=sha256))
+"""
+
+
+@pytest.mark.parametrize(("sha256", "requests"), [(DIGEST, 1), ("", 6)])
+def test_many_processes_fetch_the_same_file(web: WebServer, tmp_path: Path, sha256: str, requests: int) -> None:
+    """One after the other; who knows what is meant asks for it no more. Nothing is left but the file."""
+    argv = [sys.executable, "-c", FETCH, f"{web.url}/data.bin", str(tmp_path), sha256]
+    several = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    said = [one.communicate(timeout=120) for one in several]
+    assert [out for out, _ in said] == [f"{DIGEST}\n"] * 6, said
+    assert os.listdir(tmp_path) == [DIGEST]
+    assert len(web.asked) == requests
+
+
+@pytest.mark.parametrize("what", ["a link", "a fifo", "a folder"])
+@pytest.mark.parametrize("name", ["the file", "a part of it"])
+def test_what_is_no_file_is_no_hindrance(web: WebServer, tmp_path: Path, name: str, what: str) -> None:
+    """In the place of a file that is kept, or of a part of one: it is not read, nor written through, nor waited for."""
+    part = f".fetch-{hashlib.sha256(f'{web.url}/data.bin'.encode()).hexdigest()[:32]}"
+    place = tmp_path / (DIGEST if name == "the file" else part)
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    outside.write_bytes(b"mine")
+    if what == "a folder":
+        place.mkdir()
+        (place / "x").touch()
+    elif what == "a fifo":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(outside)
+    assert brought(web, tmp_path, sha256=DIGEST)[0] == DIGEST
+    assert not (tmp_path / DIGEST).is_symlink()
+    assert outside.read_bytes() == b"mine"
+    assert os.listdir(tmp_path) == [DIGEST]
 
 
 #: What the server does -> the error, and a part of what it says.

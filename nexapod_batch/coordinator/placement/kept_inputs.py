@@ -21,6 +21,7 @@ from nexapod_batch.files.known_digests import KnownDigests
 from nexapod_batch.files.known_folder import KnownFolder
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.job_source import is_job_source, is_remote, parse_job_source
+from nexapod_batch.sources.kept import drop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,7 +199,7 @@ def drop_changed(c: Coordinator, job_id: int, tasks: Sequence[int]) -> None:
     if not wrong:
         return
     for sha256 in wrong:
-        (c.paths.inputs / sha256).unlink()
+        drop(c.paths.inputs / sha256)
     again = [one for one in c.job(job_id).inputs if one.sha256 in wrong and not is_remote(one.source)]
     with suppress(DescriptorError, TryAgainError):  # then the job waits, and it is said for what
         keep(c, again, folder_of(c, job_id))
@@ -209,6 +210,8 @@ def _is_wrong(kept: Path) -> bool:
     try:
         with os.fdopen(careful.open_plain(kept), "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest() != kept.name
+    except careful.NotPlainError:
+        return True
     except OSError:
         return False
 

@@ -22,7 +22,7 @@ from nexapod_batch.runner.execution.stage import FetchError, KeptCopyError, Stop
 from nexapod_batch.runner.processes.process_tree import Attempt, Limits
 from nexapod_batch.runtimes import FEED
 from nexapod_batch.sources import NETWORK_VARIABLES
-from nexapod_batch.sources.kept import note_use
+from nexapod_batch.sources.kept import drop, note_use
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Super
     try:
         stage_file(what, str(kept), target, job_input.sha256, executable=job_input.executable)
     except KeptCopyError:
-        kept.unlink(missing_ok=True)
+        drop(kept)
         target.unlink(missing_ok=True)
         _fetch(job_input, fetching, supervisor, foreign=foreign)
         try:

@@ -242,16 +242,12 @@ def stage_file(what: str, source: str, target: Path, sha256: str, *, executable:
                 os.fchmod(fd, mode)  # the umask took something away
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{what} collides with another input") from error
-    except (FileNotFoundError, PermissionError, careful.NotPlainError) as error:
-        raise KeptCopyError(f"{what} {_why_not_staged(error)}") from error
+    except careful.NotPlainError as error:
+        raise KeptCopyError(f"{what} {CHANGED} none, for its copy is no plain file, wanted {sha256}") from error
+    except FileNotFoundError as error:
+        raise KeptCopyError(f"{what} is missing: {error.filename}") from error
+    except PermissionError as error:
+        raise KeptCopyError(f"{what} cannot be read: {error}") from error
     if digest.hexdigest() != sha256:
         raise KeptCopyError(f"{what} {CHANGED} {digest.hexdigest()}, wanted {sha256}")
     return size
-
-
-def _why_not_staged(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"is missing: {error.filename}"
-    if isinstance(error, careful.NotPlainError):
-        return "is no file"
-    return f"cannot be read: {error}"
