@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.archives import bag_format as bag
@@ -43,8 +41,10 @@ def deliver_to_bucket(c: Coordinator, job: JobRow, place: str, keys: Sequence[by
 
     """
     bucket = Bucket(place, dict(os.environ))
-    stage = Path(tempfile.mkdtemp(prefix=".delivery-", dir=c.paths.home))
+    stage = c.paths.home / f".delivery-{job.uuid}"
     try:
+        shutil.rmtree(stage, ignore_errors=True)  # of a try that was killed
+        stage.mkdir(mode=0o700)
         row, items = gathered(c, job.id, stage, inputs=False)
         marker = bucket.read(bag.TAGS, bag.MAX_TEXT)
         if marker is not None:
