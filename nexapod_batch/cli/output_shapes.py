@@ -85,6 +85,7 @@ _SHOWN: dict[str, Shape] = {
     "job": {
         **_JOB, "digest": str, "folder": str, "results": str, "foreign": bool, "delivery?": _DELIVERY,
         "staging?": [{"node": str, "files": int, "size": int, "sent": int, "since": int}],
+        "withdrawn_sources?": [{"task": str, "state": str, "doubt": str}],
     },
     "tasks": [_TASK], "more": bool,
 }  # fmt: skip

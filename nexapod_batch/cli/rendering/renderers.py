@@ -116,6 +116,10 @@ def _terms(job: Document) -> Iterator[str]:
         yield f"  image:     {job['container']['image']}"
     for dependency in job["depends_on"]:
         yield f"  after:     job {dependency['job']} {dependency['when']}"
+    if job.get("withdrawn_sources"):
+        from nexapod_batch.wording.withdrawn import withdrawn
+
+        yield from (f"  made with: {withdrawn(**one)}" for one in job["withdrawn_sources"])
     yield from _delivery(job.get("delivery"))
     if job.get("staging"):
         from nexapod_batch.wording.travel import on_the_way

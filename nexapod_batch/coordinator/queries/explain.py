@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign,
 from nexapod_batch.coordinator.queries.deliveries import delivery_of
 from nexapod_batch.coordinator.queries.judgements import judgement_lines, judgements
 from nexapod_batch.coordinator.queries.programs import differences, programs_of
+from nexapod_batch.coordinator.queries.withdrawn_sources import sources_that_differ, withdrawn_sources
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.launch_endings import reason_of
 from nexapod_batch.coordinator.steps.votes import Places, votes_of
@@ -33,6 +34,7 @@ from nexapod_batch.quorum import independence
 from nexapod_batch.trust.verdict import decode_verdict
 from nexapod_batch.wording import advice, one_line, pattern, sentence
 from nexapod_batch.wording.differences import difference_lines
+from nexapod_batch.wording.withdrawn import withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,10 +68,12 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
     lines = explanation.lines
     if task is not None:
         _explain_task(c, job_id, c.task(job_id, task), explanation)
+        lines += _made_with(c, job_id, task)
         lines += _signed(c, job_id, task)
         return explanation
     counts = ", ".join(f"{number} {state.value}" for state, number in row.counts.items() if number)
     lines.append(f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}")
+    lines += _made_with(c, job_id, None)
     lines += _delivery(c, job_id)
     if row.held:
         lines.append(f"held: nothing is dispatched before `nexapod-batch release {job_id}`")
@@ -85,6 +89,13 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
             lines.append(f"... more: nexapod-batch show {job_id}; one task: nexapod-batch explain {job_id}_{index}")
             break
     return explanation
+
+
+def _made_with(c: Coordinator, job_id: int, task: int | None) -> list[str]:
+    """Return which outputs of earlier jobs a job, or a task of it, was made with that are not accepted any more."""
+    lines = [f"  made with {withdrawn(**told)}" for told in withdrawn_sources(c.store, job_id, task)]
+    anew = "which was accepted anew, with other outputs: submit this job again to have it made with these"
+    return lines + [f"  made with {name}, {anew}" for name in sources_that_differ(c, job_id, task)]
 
 
 def _delivery(c: Coordinator, job_id: int) -> list[str]:

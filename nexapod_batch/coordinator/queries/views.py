@@ -17,7 +17,7 @@ from nexapod_batch.lifecycle import TaskState, job_state
 
 if TYPE_CHECKING:
     from nexapod_batch.store import Store
-    from nexapod_batch.store.repositories.views import JobDetails, JobView, ReplicaView, TaskView
+    from nexapod_batch.store.repositories.views import DependencyView, JobDetails, JobView, ReplicaView, TaskView
 
 __all__ = [
     "Document",
@@ -71,7 +71,18 @@ def job(store: Store, job_id: int) -> Document:
         "container": loads(row["container"] or "null"),
         "depends_on": [{"job": row["on_job"], "when": row["condition"]} for row in depends],
         **_delivery(store, row),
+        **_withdrawn(store, job_id, depends),
     }
+
+
+def _withdrawn(store: Store, job_id: int, depends: list[DependencyView]) -> Document:
+    """Return the outputs that a job was made with and that are accepted no longer; nothing where there are none."""
+    if not depends:
+        return {}
+    from nexapod_batch.coordinator.queries.withdrawn_sources import withdrawn_sources  # noqa: PLC0415 - seldom
+
+    found = withdrawn_sources(store, job_id)
+    return {"withdrawn_sources": found} if found else {}
 
 
 def _delivery(store: Store, job: JobDetails) -> Document:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator.evidence.published_results import listed
-from nexapod_batch.coordinator.evidence.replica_outputs import statement_of
-from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
+from nexapod_batch.coordinator.evidence.given_inputs import input_faults
 from nexapod_batch.coordinator.verification import job_evidence
-from nexapod_batch.errors import NexapodError
 from nexapod_batch.model.job_source import is_job_source, parse_job_source
 
 if TYPE_CHECKING:
@@ -17,7 +13,6 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.verification.job_evidence import Evidence
-    from nexapod_batch.model.job import Input
 
 __all__ = ["verify_chain"]
 
@@ -40,7 +35,7 @@ def verify_chain(c: Coordinator, job_id: int, advance: Callable[[int], None] = l
         if evidence.checks[0]["ok"]:
             for job_input in c.job(job).inputs:
                 if is_job_source(job_input.source):
-                    evidence.add("input", f"{job}: {job_input.target}", _faults(c, job_input))
+                    evidence.add("input", f"{job}: {job_input.target}", input_faults(c, job_input))
     return found
 
 
@@ -60,25 +55,3 @@ def _in_order(c: Coordinator, job_id: int) -> list[int]:
         # Jobs follow older ones: a document that says otherwise is no way round in a circle.
         waiting += [(before, False) for before in sorted(sources, reverse=True) if before < job]
     return ordered
-
-
-def _faults(c: Coordinator, job_input: Input) -> list[str]:
-    """Return where an input is not what the job before made, or its verdict not one that was reached there."""
-    if not job_input.sha256:
-        return ["it is not there yet"]
-    source = parse_job_source(job_input.source)
-    task = c.store.tasks.find(source.job, int(source.task or 0))
-    if task is None or task.published_from is None:
-        return [f"{source.job}_{source.task} has published nothing"]
-    try:
-        verdicts = {hashlib.sha256(one.payload).hexdigest() for one in stored_verdicts(c, source.job, task.idx)}
-        (row,) = [one for one in c.store.replicas.of_task(source.job, task.idx) if one.number == task.published_from]
-        files = listed(statement_of(c, row.id), c.store.tasks.manifest(source.job, task.idx)) or {}
-    except (NexapodError, ValueError) as error:
-        return [f"the job before cannot be read: {error}"]
-    faults = []
-    if job_input.verdict not in verdicts:
-        faults.append(f"the verdict that it names was never reached on {source.job}_{source.task}")
-    if files.get(source.path) != job_input.sha256:
-        faults.append(f"{source.job}_{source.task} did not sign {source.path} with sha256 {job_input.sha256}")
-    return faults

@@ -161,6 +161,10 @@ class Views:
         """Return the jobs that a job waits for."""
         return self._documents("view_job_dependencies", id=job)
 
+    def jobs_before_that_may_not_hold(self, job: int) -> list[int]:
+        """Return the jobs that a job follows, also through others, with a task that is not accepted, or in doubt."""
+        return self._sql.values(int, "view_jobs_before_that_may_not_hold", id=job)
+
     def judged(self, job: int, first: int, last: int) -> list[tuple[int, int, bytes | None]]:
         """Return entry, task and the ledger's bytes of the verdicts under other rules on tasks from first to last."""
         return self._sql.tuples("view_judged", job=job, first=first, last=last)

@@ -41,6 +41,14 @@ SELECT json_extract(CAST(body AS TEXT), '$.array') AS array FROM document WHERE 
 -- name: view_job_dependencies
 SELECT on_job, condition FROM dependency WHERE job_id = :id ORDER BY on_job;
 
+-- name: view_jobs_before_that_may_not_hold
+WITH RECURSIVE earlier (id) AS (
+  SELECT on_job FROM dependency WHERE job_id = :id
+  UNION SELECT d.on_job FROM earlier JOIN dependency d ON d.job_id = earlier.id
+)
+SELECT j.id FROM earlier JOIN job j ON j.id = earlier.id
+WHERE j.n_accepted < j.n_tasks OR EXISTS (SELECT 1 FROM task INDEXED BY task_doubt WHERE job_id = j.id AND doubt <> '');
+
 -- name: view_tasks
 SELECT idx, state, reason, agree, class AS numeric_class, published, published_from, unpublished, doubt
 FROM task WHERE job_id = :id AND idx BETWEEN :first AND :last ORDER BY idx LIMIT :limit;
