@@ -40,12 +40,12 @@ def _served(made: RawServer, context: ssl.SSLContext, connection: socket.socket)
 
 
 @contextmanager
-def raw_server(certificate: Path, key: Path) -> Iterator[RawServer]:
-    """Yield a server on a port of the loopback that the kernel chose."""
+def raw_server(certificate: Path, key: Path, host: str = "127.0.0.1") -> Iterator[RawServer]:
+    """Yield a server on a port of the loopback, or of other addresses, that the kernel chose."""
     made = RawServer()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((host, 0))
     made.url = f"https://localhost:{listener.getsockname()[1]}"
     threads: list[threading.Thread] = []
 
