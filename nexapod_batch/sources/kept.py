@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["drop", "make_room", "note_use"]
+__all__ = ["LEFT_OVER_S", "drop", "make_room", "note_use"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: What a fetch left that nobody goes on with, after so many seconds.
-_LEFT_OVER_S = 7 * 86_400.0
+LEFT_OVER_S = 7 * 86_400.0
 
 
 class _File(NamedTuple):
@@ -74,5 +74,5 @@ def _files(folder: Path, now: float) -> Iterator[_File]:
                 status = entry.stat(follow_symlinks=False)
                 if _DIGEST.fullmatch(entry.name):
                     yield _File(status.st_mtime, entry.name, status.st_size)
-                elif entry.name.startswith(".fetch-") and now - status.st_mtime > _LEFT_OVER_S:
+                elif entry.name.startswith(".fetch-") and now - status.st_mtime > LEFT_OVER_S:
                     os.unlink(entry.path)

@@ -142,6 +142,19 @@ def test_gc_keeps_the_inputs_of_what_ended(home: Home, flag: Path) -> None:
     until(lambda: home.call("reconcile").code == 0 and gc_later(home, 2 * DAY) == 1, "the runner to end, which may read them")
 
 
+def test_gc_removes_parts_that_nobody_goes_on_with(home: Home) -> None:
+    """Of fetches that were given up, and of copies that were cut: after a week, and not before."""
+    (home.folder / "in.txt").write_text("old\n")
+    assert home.submit(JOB.format(flag="/") + "[schedule]\nhold = true\n").code == 0
+    inputs = home.path / "inputs"
+    whole = [file.name for file in inputs.iterdir()]
+    for name in (".fetch-0123", ".fetch-0123.json", f".{whole[0]}.4711"):
+        (inputs / name).write_text("a part")
+    assert gc_later(home, 6 * DAY) == 0
+    assert gc_later(home, 8 * DAY) == 3
+    assert [file.name for file in inputs.iterdir()] == whole
+
+
 def test_what_is_gone_is_copied_again_where_it_is_unchanged(home: Home, flag: Path) -> None:
     """Else the retry is refused, with the way to take the files of now."""
     until(lambda: home.call("reconcile").code == 0 and gc_later(home, 91 * DAY) == 1, "the runner to end, which may read them")

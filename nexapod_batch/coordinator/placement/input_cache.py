@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, json
@@ -18,8 +19,9 @@ from msgspec.structs import replace
 
 from nexapod_batch.coordinator.placement.kept_inputs import note_removal
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.files.least_used import LEFT_S, Kept, is_digest, over
+from nexapod_batch.files.least_used import Kept, over
 from nexapod_batch.model.reason import Code
+from nexapod_batch.sources.kept import LEFT_OVER_S, drop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,8 +76,7 @@ def drop_stale(c: Coordinator, *, whatever_else: bool = False) -> int:
     if stale:
         note_removal(c)
     for path in stale:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        drop(Path(path))
     return len(stale)
 
 
@@ -132,11 +133,11 @@ def _files(c: Coordinator) -> Iterator[Kept]:
 
 
 def _left_over(c: Coordinator) -> Iterator[str]:
-    """Yield what processes left that were killed while they copied."""
-    before = time.time() - LEFT_S
+    """Yield parts of inputs that nobody wrote to for a week: of fetches given up, and of copies that were cut."""
+    before = c.now() / 1000 - LEFT_OVER_S
     with os.scandir(c.paths.inputs) as entries:
         for entry in entries:
-            if is_digest(entry.name[1:65]) and entry.name.startswith("."):
+            if entry.name.startswith("."):
                 with suppress(FileNotFoundError):
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         yield entry.name
