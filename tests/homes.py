@@ -117,13 +117,25 @@ class Home:
 
     def end(self) -> None:
         """Stop every worker of this home; only processes that name its spool are touched."""
-        mine = str(self.path / "spool").encode()
         end = time.monotonic() + 20
-        while pids := [pid for pid in map(_number, os.listdir("/proc")) if pid and mine in _words(pid)]:
+        while pids := self._workers():
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
             time.sleep(0.02)
+
+    def kill(self) -> None:
+        """Kill every worker of this home, as a machine that fails does."""
+        while pids := self._workers():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    def _workers(self) -> list[int]:
+        """Return the processes that name the spool of this home."""
+        mine = str(self.path / "spool").encode()
+        return [pid for pid in map(_number, os.listdir("/proc")) if pid and mine in _words(pid)]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -17,6 +18,9 @@ from nexapod_batch.model.replica import Continuation
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from homes import Home
 
 ONE = "[quorum]\nagree = 1\n"
@@ -127,15 +131,41 @@ def test_what_is_a_failure_all_the_same(home: Home, change: str, sentence: str) 
     assert len(replicas(home)) <= 2
 
 
-def test_a_state_that_is_gone(home: Home) -> None:
-    """The next attempt begins at the beginning."""
+#: What becomes of a state after its attempt.
+ODD: dict[str, Callable[[Path], object]] = {
+    "gone": shutil.rmtree,
+    "edited": lambda state: (state / "n").write_text("7\n"),
+    "grown": lambda state: (state / "big").write_bytes(bytes(9_000_000)),
+    "a link": lambda state: ((state / "n").unlink(), (state / "n").symlink_to("/etc/hostname")),
+    "a fifo": lambda state: ((state / "big").unlink(), os.mkfifo(state / "big")),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_state_that_is_not_what_was_signed(home: Home, what: str) -> None:
+    """Nothing goes on from it: the next attempt begins at the beginning, whatever lies there by now."""
     script = COUNT.replace("exit 85", "{ head -c 9000 /dev/zero > state/big; exit 85; }")
     assert home.submit(text_of(script)).code == 0
     until(lambda: len(home.lines()) == 1, "the first report")
     (folder,) = home.path.glob("work/*/1_0.1/state")
-    shutil.rmtree(folder)
+    ODD[what](folder)
     assert home.call("wait", 1).code == 0
     assert chain(home) == [("lost", None), ("lost", None), ("lost", 2), ("reported", 3)]
+    assert (home.path / "results/1/0/out").read_text() == "3\n"
+
+
+def test_a_worker_that_is_killed_before_it_reports(home: Home) -> None:
+    """What was saved and not signed is nobody's word: the next attempt begins at the beginning, and votes once."""
+    saved, goes_on = home.folder / "saved", home.folder / "goes-on"
+    script = COUNT.replace("[ $n -ge 3 ] || exit 85", f"[ -e {goes_on} ] || {{ echo > {saved}; exec sleep 600; }}")
+    assert home.submit(text_of(script)).code == 0
+    until(saved.exists, "the state to be saved")
+    goes_on.touch()
+    home.kill()
+    assert home.call("wait", 1).code == 0
+    assert chain(home)[-1] == ("reported", None)
+    assert (home.path / "results/1/0/out").read_text() == "1\n"
+    assert home.call("verify", 1).code == 0
 
 
 @pytest.mark.parametrize(

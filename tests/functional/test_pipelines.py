@@ -252,6 +252,22 @@ def test_a_file_of_a_web_server(home: Home, tmp_path: Path) -> None:
     assert len(web.asked) == 1
 
 
+def test_the_middle_of_a_chain(home: Home) -> None:
+    """Judged again by another rule, and archived: what followed rests on its own verdict still; without its files the chain says so."""
+    first = descriptor(home, "first", "echo 1.00001 > out")
+    second = descriptor(home, "second", "cp in out", source("job:first/out", "in"))
+    third = descriptor(home, "third", "cp in out", source("job:second/out", "in"))
+    assert home.call("submit", third, first, second, "--wait").code == 0
+    assert home.call("judge", 2, "--compare", "significant", "--digits", "3").code == 0
+    assert home.call("archive", 2, "--out", "second.tar").code == 0
+    assert home.call("verify", 3, "--chain").code == 0
+    assert "made with" not in home.call("explain", 3).out
+    shutil.rmtree(home.path / "results/2")
+    gone = home.json("verify", 3, "--chain", code=1)
+    assert [(job["job"], job["ok"]) for job in gone["jobs"]] == [(1, True), (2, False), (3, True)]
+    assert home.call("verify", home.folder / "second.tar").code == 0
+
+
 @pytest.mark.parametrize("forged", ["sha256", "verdict"])
 def test_a_chain_with_a_forged_link(home: Home, forged: str) -> None:
     """Whoever rewrites the document of what follows, digest and all, still has to have got it from the job before."""
