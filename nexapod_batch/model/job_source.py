@@ -55,8 +55,9 @@ def has_remote(inputs: Iterable[Input]) -> bool:
 
 
 def is_listing(source: str) -> bool:
-    """Say whether a URL stands for all that a pattern takes; `?` begins a query, as in any URL."""
-    return is_remote(source) and bool({"*", "["} & set(source.partition("?")[0]))
+    """Say whether a URL stands for all that a pattern takes; `?` begins a query, and a host may be `[::1]`."""
+    path = source.partition("://")[2].partition("?")[0].partition("/")[2]
+    return is_remote(source) and bool({"*", "["} & set(path))
 
 
 def parse_job_source(source: str) -> JobSource:

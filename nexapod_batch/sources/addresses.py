@@ -1,7 +1,7 @@
 """Which addresses belong to the Internet, and connections that lead to no others unless that is allowed.
 
-The address is looked at when the connection stands, before anything is sent: a name that leads elsewhere the next time
-that it is looked up changes nothing.
+A name is looked up once, and the addresses of the Internet that it has are the ones that are called: where it leads the
+next time changes nothing. Whom a connection led to is looked at once more, before anything is sent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from nexapod_batch.sources import SourceError
 
@@ -53,7 +53,31 @@ def _written(host: str) -> str:
         return socket.inet_ntoa(socket.inet_aton(host))  # as connections read it: 127.1, 0x7f000001, 2130706433
     with suppress(ValueError):
         return str(ipaddress.ip_address(host.partition("%")[0]))
-    return "127.0.0.1" if host.rstrip(".").endswith("localhost") else ""
+    return "127.0.0.1" if f".{host.rstrip('.')}".endswith(".localhost") else ""
+
+
+def _to_public(
+    address: tuple[str, int], timeout: float | None = None, source_address: tuple[str, int] | None = None
+) -> socket.socket:
+    """Connect as `socket.create_connection` does, to addresses of the Internet alone: no others hear of it.
+
+    Raises:
+        SourceError: The name has none.
+        OSError: Nobody answers there.
+
+    """
+    host, port = address
+    found = dict.fromkeys([str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
+    public = [one for one in found if is_public(one)]
+    if found and not public:
+        raise _private(host, next(iter(found)))
+    failed = OSError("its name has no address")
+    for one in public:
+        try:
+            return socket.create_connection((one, port), timeout, source_address)
+        except OSError as error:
+            failed = error
+    raise failed
 
 
 class _Plain(http.client.HTTPConnection):
@@ -64,6 +88,8 @@ class _Plain(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect, and look at who it is; TLS comes afterwards."""
+        if not self.any_address:
+            self._create_connection = _to_public
         super().connect()
         address = str(self.sock.getpeername()[0])
         if not self.any_address and not is_public(address):
@@ -92,10 +118,10 @@ class _Guard:
 
     def _maker(self, req: urllib.request.Request, kind: type[_Plain]) -> Callable[..., Any]:
         """Return what makes a connection for a request."""
-        host = urlsplit(req.full_url).hostname or ""
+        host = unquote(urlsplit(req.full_url).hostname or "")  # as urllib reads it
         proxied = bool(getattr(req, "_tunnel_host", None)) or req.has_proxy()
         allowed = host in self._private_hosts
-        if proxied and not allowed and _written(host) and not is_public(_written(host)):
+        if not allowed and _written(host) and not is_public(_written(host)):
             raise _private(host, _written(host))
 
         def made(*args: Any, **more: Any) -> _Plain:  # noqa: ANN401 - as http.client has them

@@ -51,7 +51,7 @@ class HttpsSource:
             return "it names no host"
         if "@" in parts.netloc:
             return "logins are no part of a descriptor: ~/.netrc has them"
-        if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
+        if "%" in parts.netloc or not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
             return "it has characters that no URL has"
         return ""
 

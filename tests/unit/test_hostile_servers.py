@@ -198,16 +198,17 @@ def test_certificates(authority: Authority, server: RawServer, tmp_path: Path, w
     assert nothing_there(folder)
 
 
-def test_a_private_address_gets_not_even_a_handshake(tmp_path: Path) -> None:
-    """The connection stands, its other end is looked at, and it is closed: names that lead elsewhere by now change nothing."""
+def test_a_private_address_is_not_even_called(tmp_path: Path) -> None:
+    """However it is written, and whether anybody listens there: nobody learns by it which ports are open."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        for host in ("localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1"):
-            with pytest.raises(SourceError, match="is a private address"):
-                brought(f"https://{host}:{port}/x", tmp_path, SourceSettings())
-            connection, _ = listener.accept()
-            with connection:
-                assert connection.recv(1) == b""
+        listener.setblocking(False)
+        for host in ("localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "[::ffff:127.0.0.1]", "LOCALHOST."):
+            for there in (port, 1):
+                with pytest.raises(SourceError, match="is a private address"):
+                    brought(f"https://{host}:{there}/x", tmp_path, SourceSettings())
+            with pytest.raises(BlockingIOError):
+                listener.accept()
 
 
 #: Addresses that are not of the Internet, however they are written.

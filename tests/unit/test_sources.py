@@ -13,6 +13,7 @@ from clusters.certificates import Authority
 from web_server import WebServer, web_server
 
 from nexapod_batch.errors import NexapodError, TryAgainError, UnreachableError
+from nexapod_batch.model.job_source import is_listing
 from nexapod_batch.sources import SourceError, SourceSettings
 from nexapod_batch.sources.fetching import fetch
 from nexapod_batch.sources.https import HttpsSource
@@ -275,9 +276,17 @@ def test_logins(web: WebServer, tmp_path: Path) -> None:
     assert [login is not None for _, _, login in web.asked] == [True, True, False]
 
 
+@pytest.mark.parametrize(("url", "is_one"), [
+    ("https://[2606:4700::1111]/x", False), ("https://host/x?y=[1]*", False), ("s3://b/x*", True), ("s3://b/[ab]", True), ("/here/*", False),
+])  # fmt: skip
+def test_urls_that_are_patterns(url: str, *, is_one: bool) -> None:
+    """By their path alone."""
+    assert is_listing(url) is is_one
+
+
 @pytest.mark.parametrize(("url", "wanted"), [
     ("https://me:secret@host/x", "logins are no part"), ("https:///x", "names no host"), ("https://host/a b", "characters"),
-    ("https://h\u00f6st/x", "characters"), ("https://host/x\n", "characters"),
+    ("https://h\u00f6st/x", "characters"), ("https://%6cocalhost/x", "characters"), ("https://host/x\n", "characters"),
     ("https://[::1/x", "is no URL"), ("https://host:port/x", "is no URL"), ("https://host:99999/x", "is no URL"), ("https://host:0/x", "names no host"),
 ])  # fmt: skip
 def test_urls_that_are_none(url: str, wanted: str) -> None:
