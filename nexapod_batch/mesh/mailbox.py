@@ -116,10 +116,13 @@ class Mailbox:
     # ---- the backend's side
 
     def put(self, message: Message) -> None:
-        """Put a message into the outbox, once; OSError when it cannot be written."""
+        """Put a message into the outbox, once; OSError when it cannot be written.
+
+        A launch waits for no disk: its row is durable, and by that it is handed over again where a power cut takes it.
+        """
         path = self.spool / OUTBOX / message.name
         if not path.exists():
-            atomic.write(path, msgjson.encode(message), mode=0o600)
+            atomic.write(path, msgjson.encode(message), mode=0o600, durable=message.bundle is None)
             ring(self.spool.parent)
 
     def put_bundle(self, message: Message, launch: str) -> None:
@@ -281,15 +284,28 @@ class Mailbox:
                 data = careful.read(self.spool / OUTBOX / name, _MAX_MESSAGE)
                 if size and size + len(data) > _ANSWER:
                     return
-                size += len(data)
-                yield msgjson.decode(data, type=Message)
+                message = self._decoded(name, data)
+                if message is not None:
+                    size += len(data)
+                    yield message
+
+    def _decoded(self, name: str, data: bytes) -> Message | None:
+        """Return a message of the outbox; None, and it is gone, where a power cut left no more than its name."""
+        try:
+            return msgjson.decode(data, type=Message)
+        except DecodeError:
+            log.warning(__name__, "a message was lost on its way to the disk", name=name)
+            self.withdraw(name)
+            return None
 
     def _acknowledge(self, name: str, call: WorkCall, public: bytes, coordinators: dict[str, bytes]) -> None:
         """Take a message out of the outbox; of a launch the node's signature is kept first, then that it has it."""
         path = self.spool / OUTBOX / name
         try:
-            message = msgjson.decode(careful.read(path, _MAX_MESSAGE), type=Message)
+            message = self._decoded(name, careful.read(path, _MAX_MESSAGE))
         except FileNotFoundError:  # acknowledged before
+            return
+        if message is None:
             return
         if message.bundle is not None:
             launch = message.bundle.launch

@@ -4,6 +4,9 @@ Inside a host the lock decides. Between hosts that share a file system it cannot
 local), so the holder also writes a lease row, and gives it back when it is done. A lease of another host that was not
 given back is respected until somebody says `steal`; a writer whose lease was stolen finds out at its next transaction,
 which is rolled back.
+
+A power cut ends whoever holds a lease. So taking it and giving it back waits for no disk where one host alone has the
+database, and what is stored under it is durable together with it.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
         def is_replaced(self) -> bool: ...
         @property
         def operations(self) -> Operations: ...
-        def atomic(self) -> AbstractContextManager[None]: ...
+        def passing(self) -> AbstractContextManager[None]: ...
 
 __all__ = ["Lease", "refuse_other_host", "writer"]
 
@@ -80,7 +83,7 @@ def writer(
                 f"another database was put in the place of {store.path} meanwhile",
                 hint="nothing was written; run the same command again",
             )
-        with store.atomic():
+        with store.passing():
             _refuse_other_host(store, lease, steal=steal)
             store.operations.take_lease(**lease.holder._asdict(), taken_at=lease.taken_at)
         store.lease = lease
@@ -89,7 +92,7 @@ def writer(
         finally:
             store.lease = None
             # On a full disk it stays: this host takes it over, and what the block stored must not look undone.
-            with suppress(TryAgainError):
+            with suppress(TryAgainError), store.passing():
                 store.operations.release_lease(**lease.holder._asdict(), taken_at=lease.taken_at)
 
 

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import BusyError, ConfigError
@@ -24,6 +24,7 @@ __all__ = ["Holder", "exclusive"]
 
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 _POLL_S = 0.01
+_TEXT = 200  # bytes of what the holder leaves
 
 
 class Holder(NamedTuple):
@@ -53,12 +54,10 @@ def exclusive(path: Path | str, *, wait_s: float = 0.0) -> Iterator[None]:
     try:
         _lock(descriptor, path, wait_s)
         holder = Holder.here()
-        # For people and messages only: the lock counts, not the text. A full disk must not keep anybody out.
-        try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {holder.pid} on {holder.host}\n".encode(), 0)
-        except OSError:
-            pass
+        # For people and messages only: the lock counts, not the text. A full disk must not keep anybody out. It is
+        # written over what was there: file systems bring a file that is cut and written anew to the disk at once.
+        with suppress(OSError):
+            os.pwrite(descriptor, f"process {holder.pid} on {holder.host}\n".encode()[:_TEXT].ljust(_TEXT), 0)
         try:
             yield
         finally:
@@ -75,7 +74,7 @@ def _lock(descriptor: int, path: Path | str, wait_s: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= until:
-                who = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                who = os.pread(descriptor, _TEXT, 0).decode(errors="replace").strip()
                 raise BusyError(
                     f"another nexapod-batch is writing to {path}",
                     got=who or "a process that did not say its name",

@@ -223,6 +223,10 @@ class Store:
         """
         return self._database.atomic()
 
+    def passing(self) -> AbstractContextManager[None]:
+        """Do as `atomic` for what a power cut may take back: nobody waits for the disk where that can be."""
+        return self._database.passing()
+
     def view(self) -> AbstractContextManager[None]:
         """Let all reads inside see one moment of the database, whatever is written meanwhile."""
         return self._database.view()
@@ -254,7 +258,7 @@ class Store:
     @property
     def journal(self) -> str:
         """The journal mode in use: `wal`, or `delete` on a network file system."""
-        return str(self._database.connection.execute("PRAGMA journal_mode").fetchone()[0])
+        return self._database.journal
 
     def backup(self, destination: Path) -> None:
         """Write a complete, checked copy to `destination`, which must not exist; the store may be in use meanwhile.

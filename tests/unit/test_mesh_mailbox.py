@@ -112,6 +112,19 @@ def test_a_message_stays_until_it_is_acknowledged(box: Mailbox) -> None:
     assert box.look() == ()
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 100, b'{"name":"launch-'], ids=["nothing", "zeros", "its beginning"])
+def test_a_launch_that_a_power_cut_took_is_put_again(box: Mailbox, left: bytes) -> None:
+    """Of a file that did not reach the disk there may be a name: it is no message, and nobody's acknowledgement counts."""
+    path = box.spool / "outbox" / f"launch-{LAUNCH}"
+    path.write_bytes(left)
+    assert box.look() == ()
+    path.write_bytes(left)
+    box.take(taking(), NODE.public, KNOWN, 1.0)
+    assert (box.waits(LAUNCH), box.has(LAUNCH)) == (False, False)
+    box.put_bundle(Message(name=f"launch-{LAUNCH}", bundle=bundle()), LAUNCH)
+    assert [one.name for one in box.look()] == [f"launch-{LAUNCH}"]
+
+
 def test_a_launch_that_a_node_never_runs_is_over(box: Mailbox) -> None:
     """It says why, once and for all; of a launch that does not wait there nothing is kept."""
     call = WorkCall(poll=POLL, refused={LAUNCH: "another coordinator's", "cd" * 16: "x", "../../x": "x"})

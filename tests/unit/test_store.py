@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nexapod_batch.store import Value
+    from nexapod_batch.store import Filesystem, Value
 
 
 def local(_path: Path) -> tuple[str, bool]:
@@ -121,6 +121,28 @@ def test_a_database_that_moved_changes_its_journal(path: Path) -> None:
         with Store.open(path, create=True, filesystem=filesystem) as store:
             lease(store, host=expected)
             assert store.journal == expected
+
+
+FULL, NORMAL = 2, 1
+
+
+@pytest.mark.parametrize(("filesystem", "inside"), [(local, NORMAL), (network, FULL)], ids=["a WAL", "none"])
+def test_what_a_power_cut_may_take_waits_for_no_disk(path: Path, filesystem: Filesystem, inside: int) -> None:
+    """Where only this host has the database; the next transaction is durable again, whatever became of this one."""
+    with Store.open(path, create=True, filesystem=filesystem) as store:
+        connection = store._database.connection
+
+        def level() -> int:
+            return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+        with store.passing():
+            lease(store, "passing")
+            assert level() == inside
+        with pytest.raises(CorruptStoreError), store.passing():
+            raise CorruptStoreError
+        assert (level(), host_of(store)) == (FULL, "passing")
+        with store.atomic(), store.passing():
+            assert level() == FULL
 
 
 def test_a_wal_in_use_on_a_network_file_system_is_refused(store: Store, path: Path) -> None:

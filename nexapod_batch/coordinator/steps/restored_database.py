@@ -8,6 +8,8 @@ so many launches, or does not continue that head, is an older one.
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,16 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["REASON", "end_what_was_restored", "forget_head", "mark", "mark_head"]
 
-_LONGEST = 32  # bytes of a number
 #: Why replicas of such launches are lost.
 REASON = Reason(code=Code.RESTORED)
 
 
 def mark(c: Coordinator) -> None:
     """Note the newest launch, before it is handed over."""
-    newest = c.store.launches.newest()
+    text = b"%d\n" % c.store.launches.newest()
     with suppress(OSError):  # where there is no room, nothing can be handed over either
-        atomic.write(_launch_file(c), b"%d\n" % newest, mode=0o600, durable=False)
+        _put(_launch_file(c), text)
 
 
 def mark_head(c: Coordinator) -> None:
@@ -45,7 +46,27 @@ def mark_head(c: Coordinator) -> None:
     signed = c.store.ledger.newest_checkpoint()
     if signed is not None:
         with suppress(OSError):  # an older one tells less, and nothing wrong
-            atomic.write(_head_file(c), signed[1].encode(), mode=0o600, durable=False)
+            _put(_head_file(c), signed[1].encode())
+
+
+def _put(path: Path, text: bytes) -> None:
+    """Write a note over the one that is there: file systems bring a file that is replaced to the disk at once.
+
+    Blanks hide the rest of a longer one. Whatever else lies there is replaced.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        atomic.write(path, text, mode=0o600, durable=False)
+        return
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_NOTE:
+            atomic.write(path, text, mode=0o600, durable=False)
+        else:
+            os.pwrite(fd, text.ljust(status.st_size), 0)
+    finally:
+        os.close(fd)
 
 
 def end_what_was_restored(c: Coordinator) -> int:
@@ -85,7 +106,7 @@ def forget_head(c: Coordinator) -> None:
 def _handed(c: Coordinator) -> int:
     """Return the newest launch that was handed over; 0 where nothing can be told."""
     try:
-        return int(careful.read(_launch_file(c), _LONGEST))
+        return int(careful.read(_launch_file(c), MAX_NOTE))
     except (OSError, ValueError):  # of the time before there was the file, or lost
         return 0
 
@@ -93,7 +114,7 @@ def _handed(c: Coordinator) -> int:
 def _continues(c: Coordinator) -> bool:
     """Say whether the ledger continues the head that was noted, as far as can be told."""
     try:
-        text = careful.read(_head_file(c), MAX_NOTE).decode()
+        text = careful.read(_head_file(c), MAX_NOTE).decode().rstrip(" ")
         newest = c.store.ledger.newest_checkpoint()
         if newest is not None and newest[1] == text:
             return True

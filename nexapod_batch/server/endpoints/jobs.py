@@ -96,10 +96,10 @@ async def submit(call: Call) -> Submitted:
     try:
         take = call.service.fetch if remote_submit.names_image(sent) else call.service.submit
         job, warnings = await take(lambda c: remote_submit.submit_for(c, sent))
+        call.service.passes.wake()
     finally:
         busy.discard(key)
         await asyncio.to_thread(shutil.rmtree, sent.folder, ignore_errors=True)
-    call.service.passes.wake()
     found = await call.service.read(lambda c: views.job(c.store, job))
     return Submitted(
         id=job, job_id=own_id or str(job), uuid=found["uuid"], name=found["name"], state=found["state"],
