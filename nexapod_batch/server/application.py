@@ -89,11 +89,7 @@ class Application:
         caller = await sign_in.caller_of(request, route, service, address)
         call = Call(request=request, route=route, service=service, caller=caller, path=path)
         if route.takes is not None:
-            data = await bodies.read(request, route.max_body)
-            call.body = _decoded(request, route, data)
-            answer = await route.handler(call)
-            bodies.give_back(data)  # not after an error: a thread may be at it still
-            return _response(route, answer)
+            return _response(route, await _with_body(call))
         if bodies.has_body(request):
             raise RequestError(problems.BAD_REQUEST, f"{route.method} takes no body here")
         return _response(route, await route.handler(call))
@@ -124,6 +120,18 @@ class Application:
         if bodies.has_body(request):
             headers["connection"] = "close"
         return Response(body, status, headers)
+
+
+async def _with_body(call: Call) -> Any:  # noqa: ANN401 - what handlers return
+    """Return what the handler of a call makes of its body."""
+    data = await bodies.read(call.request, call.route.max_body)
+    call.body = _decoded(call.request, call.route, data)
+    if call.route.takes is not memoryview:  # it was copied, and the handler may wait for long
+        bodies.give_back(data)
+        return await call.route.handler(call)
+    answer = await call.route.handler(call)
+    bodies.give_back(data)  # not after an error: a thread may be at it still
+    return answer
 
 
 def _compiled(path: str) -> re.Pattern[str]:

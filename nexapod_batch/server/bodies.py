@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from nexapod_batch.server import problems
 from nexapod_batch.server.problems import RequestError
+from nexapod_batch.server.scope_names import PLACE
 from nexapod_batch.trust import nesting
 
 if TYPE_CHECKING:
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Message
 
-__all__ = ["PLACE", "Arriving", "give_back", "has_body", "json_value", "read", "struct_of"]
+__all__ = ["Arriving", "give_back", "has_body", "json_value", "read", "struct_of"]
 
-#: Where the scope of a request names its `Arriving`, for the connection to fill.
-PLACE = "nexapod.place"
 #: Bytes of a small body; of a place for larger ones, which is used again; and how many of those wait for that.
 _SMALL, _PLACE, _SPARE = 64 << 10, 4 << 20, 2
 

@@ -82,6 +82,11 @@ class Call(Struct, kw_only=True):
         """The query string; of a name that stands twice the last counts."""
         return dict(self.request.query_params)
 
+    def let_go(self) -> None:
+        """Let go of what came with the request: it is understood, and the answer may be long in coming."""
+        self.body = None
+        self.request.scope["headers"].clear()
+
     async def gone(self) -> None:
         """Return when whoever asks has left: to be waited for beside the event that a long poll waits for."""
         while (await self.request.receive())["type"] != "http.disconnect":

@@ -13,12 +13,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.server.bodies import PLACE
 from nexapod_batch.server.limits import address_group
 from nexapod_batch.server.names import is_loopback
+from nexapod_batch.server.scope_names import LEFT, PLACE
+from nexapod_batch.server.transport import SocketTransport, ready, shaken
 
 if TYPE_CHECKING:
     import ssl
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Listener", "ServerLimits", "WebServer", "bind"]
 
 _TLS_HANDSHAKE = 0x16
-#: Bytes that are read at once: of three TLS records, and less than what is mapped anew each time (`memory.THRESHOLD`).
+#: Bytes of the buffer that all connections read into.
 _BUFFER = 48 << 10
 _WHY = b"use https: plain HTTP is answered on the server's own machine alone\n"
 _TLS_ONLY = b"HTTP/1.1 426 Upgrade Required\r\nupgrade: TLS/1.3\r\nconnection: close, upgrade\r\n"
@@ -66,19 +68,69 @@ def bind(host: str, port: int) -> socket.socket:
     return made
 
 
+class _Pipeline(list[Any]):
+    """Requests that wait for the answer to an earlier one of their connection; mostly none."""
+
+    __slots__ = ()
+
+    def appendleft(self, entry: object) -> None:
+        """Let a request wait."""
+        self.insert(0, entry)
+
+
+class _Flow(FlowControl):
+    """Uvicorn's control of how much waits to be sent, with an event only while somebody waits for it."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        """Begin with nothing that waits."""
+        self._transport = transport
+        self.read_paused = self.write_paused = False
+        self._drained: asyncio.Event | None = None
+
+    async def drain(self) -> None:
+        """Return when more may be written."""
+        while self.write_paused:
+            self._drained = self._drained or asyncio.Event()
+            await self._drained.wait()
+
+    def pause_writing(self) -> None:
+        """Let nothing more be written for now."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Let more be written."""
+        self.write_paused = False
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Uvicorn's protocol, with a bound on the size and the time of the head of a request.
 
     What comes between the pieces of a body, or behind it, has a bound as well: extensions of chunks and trailers. They
     say nothing here; a trailer that became a header would speak for a request that was let in without it.
+
+    Thousands of them may wait. So they do without what few need (queues of those who wait for something), and our own
+    attributes are slots: with more than thirty others, Python gives each object a dictionary of its own.
     """
 
-    _head_bytes = 0
-    _in_head = False
-    _pieces = 0  # of requests that came: beginnings, and parts of bodies
-    _idle_bytes = 0  # since the last of them
-    _head_timer: asyncio.TimerHandle | None = None
-    on_lost: Callable[[], None] | None = None
+    __slots__ = ("_head_bytes", "_head_timer", "_idle_bytes", "_in_head", "_pieces", "on_lost")
+
+    def __init__(self, on_lost: Callable[[], None], **uvicorn_has: Any) -> None:  # noqa: ANN401 - whatever that is
+        """Begin without a connection; `on_lost` is called at its end."""
+        super().__init__(**uvicorn_has)
+        self.on_lost: Callable[[], None] | None = on_lost
+        self._in_head, self._head_bytes = False, 0
+        self._pieces = 0  # of requests that came: beginnings, and parts of bodies
+        self._idle_bytes = 0  # since the last of them
+        self._head_timer: asyncio.TimerHandle | None = None
+        self.pipeline = cast("Any", _Pipeline())
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; a head that is too large or too slow ends the connection."""
@@ -97,6 +149,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_begins()
         self._pieces += 1
         super().on_message_begin()
+
+    def is_receiving(self) -> bool:
+        """Say whether the client has not sent all that it announced."""
+        cycle: Any = self.cycle  # None before the first request
+        return self._in_head or (cycle is not None and cycle.more_body)
 
     def _is_busy(self) -> bool:
         """Say whether a request is being read or answered."""
@@ -123,6 +180,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end(b"HTTP/1.1 400 Bad Request\r\n")
             return
         super().on_headers_complete()
+        self.headers = []  # who answers has them
 
     def on_body(self, body: bytes) -> None:
         """Take in a piece of a body, unless the connection is at its end; without detour where its place is known."""
@@ -143,6 +201,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what waits."""
         self._headers_are_in()
+        scope = cast("dict[str, Any] | None", self.scope)  # None before the first request
+        if scope is not None:
+            waits: asyncio.Future[bool] | None = scope.setdefault(LEFT, None)
+            if waits is not None and not waits.done():
+                waits.set_result(False)
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
@@ -170,55 +233,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
 
-class Buffered(asyncio.BufferedProtocol):
-    """Hands what arrives to a protocol, out of one buffer that all connections of a server use in turn.
-
-    Without it uvloop makes 256 KiB anew for each TLS record that it decrypts.
-    """
-
-    __slots__ = ("_buffer", "_inner")
-
-    def __init__(self, inner: BoundedProtocol, buffer: memoryview) -> None:
-        """Stand before `inner`."""
-        self._inner, self._buffer = inner, buffer
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - of asyncio
-        """Return where the next bytes go."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Hand on so many bytes, which count until this returns."""
-        self._inner.data_received(self._buffer[:nbytes])  # type: ignore[arg-type]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Tell that the connection is there."""
-        self._inner.connection_made(transport)  # type: ignore[arg-type]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell that it ended."""
-        self._inner.connection_lost(exc)
-
-    def eof_received(self) -> None:
-        """Tell that nothing more comes."""
-        self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        """Tell that too much waits to be sent."""
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Tell that there is room again."""
-        self._inner.resume_writing()
-
-
 class Listener:
     """Accepts connections of one socket, counts them, and hands each to TLS or to plain HTTP."""
 
     def __init__(
-        self, listening: socket.socket, tls: ssl.SSLContext, make: Callable[[Callable[[], None]], asyncio.BaseProtocol]
+        self, listening: socket.socket, tls: ssl.SSLContext, make: Callable[[Callable[[], None]], BoundedProtocol]
     ) -> None:
         """Begin to accept; `make` makes the protocol of a connection, and gets what is to be called at its end."""
         self._socket, self._tls, self._make = listening, tls, make
+        self._buffer = memoryview(bytearray(_BUFFER))
         self._counts: dict[str, int] = {}
         self._all = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -260,23 +283,22 @@ class Listener:
 
     async def _begin(self, connection: socket.socket, address: str, group: str) -> None:
         """Look at the first byte and hand the connection over."""
-        loop = asyncio.get_running_loop()
         handed = False
         try:
             connection.settimeout(0)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            first = await asyncio.wait_for(_peek(connection), ServerLimits.first_byte_s)
+            async with asyncio.timeout(ServerLimits.first_byte_s):
+                await ready(connection)
+            first = connection.recv(1, socket.MSG_PEEK)
             if not first:
                 return
-            is_tls = first[0] == _TLS_HANDSHAKE
-            if not is_tls and not is_loopback(address):
+            if first[0] == _TLS_HANDSHAKE:
+                connection = await shaken(connection, self._tls, ServerLimits.handshake_s)
+            elif not is_loopback(address):
                 with suppress(OSError):
                     connection.send(_TLS_ONLY)
                 return
-            more: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": ServerLimits.handshake_s}
-            await loop.connect_accepted_socket(
-                lambda: self._make(lambda: self._left(group)), connection, **(more if is_tls else {})
-            )
+            SocketTransport(connection, self._make(lambda: self._left(group)), self._buffer)
             handed = True
         except (OSError, TimeoutError):
             return
@@ -294,18 +316,6 @@ class Listener:
             self._counts.pop(group, None)
 
 
-async def _peek(connection: socket.socket) -> bytes:
-    """Return the first byte that a client sent, and leave it there; nothing where it sends none."""
-    loop = asyncio.get_running_loop()
-    there = asyncio.Event()
-    loop.add_reader(connection, there.set)
-    try:
-        await there.wait()
-    finally:
-        loop.remove_reader(connection)
-    return connection.recv(1, socket.MSG_PEEK)
-
-
 class WebServer(uvicorn.Server):
     """Uvicorn, with connections from our own listener."""
 
@@ -318,7 +328,6 @@ class WebServer(uvicorn.Server):
         )  # fmt: skip
         super().__init__(config)
         self._listening, self._tls = listening, tls
-        self._buffer = memoryview(bytearray(_BUFFER))
         self.when_started: Callable[[], None] = lambda: None
         self.when_ending: Callable[[], None] = lambda: None
 
@@ -342,7 +351,5 @@ class WebServer(uvicorn.Server):
         self.when_ending()
         self.handle_exit(number, None)
 
-    def _protocol(self, on_lost: Callable[[], None]) -> asyncio.BaseProtocol:
-        made = BoundedProtocol(config=self.config, server_state=self.server_state, app_state={})
-        made.on_lost = on_lost
-        return Buffered(made, self._buffer)
+    def _protocol(self, on_lost: Callable[[], None]) -> BoundedProtocol:
+        return BoundedProtocol(on_lost, config=self.config, server_state=self.server_state, app_state={})

@@ -20,9 +20,11 @@ from nexapod_batch.mesh.mailbox import BELL, Mailbox
 from nexapod_batch.mesh.messages import FIRST_EPOCH
 from nexapod_batch.model.networks import KEPT_NETWORKS
 from nexapod_batch.server.limits import Buckets
+from nexapod_batch.server.nonces import Nonces
+from nexapod_batch.server.scope_names import LEFT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, MutableMapping
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
@@ -35,7 +37,7 @@ __all__ = ["CLOCK_S", "NodeChannel"]
 CLOCK_S = 300
 #: Requests of one key each second, and at once.
 _RATE, _BURST = 50.0, 500
-_KEYS_S, _UNKNOWN_S, _NONCES = 1.0, 0.05, 1_000_000
+_KEYS_S, _UNKNOWN_S = 1.0, 0.05
 #: Seconds between two looks at the bell: where the kernel tells when it rings here, and where it does not.
 _TOLD_S, _TICK_S = 0.05, 0.005
 #: For so long a call without news need not be kept: that a node called is of interest to the minute.
@@ -66,8 +68,8 @@ class NodeChannel:
         self._coordinator: dict[str, bytes] = {}
         self.epoch = FIRST_EPOCH
         self._read_at, self._reading = float("-inf"), asyncio.Lock()
-        self._nonces: dict[tuple[str, str], float] = {}  # in the order of their times
-        self._waiting: dict[str, tuple[Mailbox, int, asyncio.Event]] = {}  # by node: its outbox as it was
+        self._nonces = Nonces(2 * CLOCK_S)
+        self._waiting: dict[str, tuple[Mailbox, int, asyncio.Future[bool]]] = {}  # by node: its outbox as it was
         self._bell: asyncio.Task[None] | None = None
         self._released = False
         self.by_key = Buckets(_RATE, _BURST)
@@ -142,48 +144,46 @@ class NodeChannel:
 
     def is_new(self, key_id: str, nonce: str) -> bool:
         """Say whether a key has not used a nonce before, and remember it."""
-        now = time.monotonic()
-        while self._nonces:
-            oldest, until = next(iter(self._nonces.items()))
-            if until > now and len(self._nonces) < _NONCES:
-                break
-            del self._nonces[oldest]
-        if (key_id, nonce) in self._nonces:
-            return False
-        self._nonces[key_id, nonce] = now + 2 * CLOCK_S
-        return True
+        return self._nonces.is_new(f"{key_id} {nonce}", time.monotonic())
 
     # ---- waiting
 
-    async def wait(self, name: str, box: Mailbox, version: int, gone: asyncio.Task[None], seconds: float) -> bool:
-        """Wait until a node's outbox changes; say whether it may have. An older poll of the same node ends."""
-        if self._released:
+    async def wait(
+        self, name: str, box: Mailbox, version: int, scope: MutableMapping[str, Any], seconds: float
+    ) -> bool:
+        """Wait until a node's outbox changes; say whether it may have. An older poll of the same node ends.
+
+        Also where the request of this `scope` is nobody's any more.
+        """
+        if self._released or LEFT in scope:
             return False
-        event = asyncio.Event()
+        loop = asyncio.get_running_loop()
         older = self._waiting.get(name)
         if older is not None:
-            older[2].set()
+            _answer(older[2], news=True)
         if time.time_ns() - version < _ROUNDED_NS:
             version = -1  # the next ring wakes it, whatever the time of the outbox is then
-        self._waiting[name] = (box, version, event)
+        answer: asyncio.Future[bool] = loop.create_future()
+        self._waiting[name] = (box, version, answer)
+        scope[LEFT] = answer
         if self._bell is None or self._bell.done():
-            self._bell = asyncio.get_running_loop().create_task(self._listen())
-        waiter = asyncio.ensure_future(event.wait())
+            self._bell = loop.create_task(self._listen())
+        late = loop.call_later(seconds, _answer, answer)
         self.polls += 1
         try:
-            await asyncio.wait({waiter, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            return event.is_set()
+            return await answer
         finally:
             self.polls -= 1
-            waiter.cancel()
-            if self._waiting.get(name, (None, 0, None))[2] is event:
+            late.cancel()
+            scope.pop(LEFT, None)
+            if self._waiting.get(name, (None, 0, None))[2] is answer:
                 del self._waiting[name]
 
     def release(self) -> None:
         """Answer every poll that waits, and those that come: the server ends."""
         self._released = True
-        for _, _, event in self._waiting.values():
-            event.set()
+        for _, _, answer in self._waiting.values():
+            _answer(answer, news=True)
 
     async def _listen(self) -> None:
         """Look at the bell, and when it was rung at the outboxes of those who wait; end when nobody does.
@@ -212,10 +212,16 @@ class NodeChannel:
         """Wake those whose outbox changed, where the bell was rung since `last`; return when it was rung."""
         stamp = _changed_ns(str(self._path))
         if stamp != last:
-            for box, version, event in list(self._waiting.values()):
+            for box, version, answer in self._waiting.values():
                 if _version(box) != version:
-                    event.set()
+                    _answer(answer, news=True)
         return stamp
+
+
+def _answer(poll: asyncio.Future[bool], *, news: bool = False) -> None:
+    """Let a poll that waits be answered."""
+    if not poll.done():
+        poll.set_result(news)
 
 
 def _changed_ns(path: str) -> int:

@@ -95,6 +95,7 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return what TLS connections are made with: version 1.3 and nothing older. ConfigError for bad files."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
+    made.num_tickets = 0  # connections are kept: nobody resumes one, and tickets are memory
     try:
         keyfile.check_private("the key", str(key), os.stat(key).st_mode)
         made.load_cert_chain(certificate, key)

@@ -12,6 +12,7 @@ from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Held, Lines, LogPiece, Message, Said, WorkCall
 from nexapod_batch.server import node_channel
 from nexapod_batch.server.node_channel import NodeChannel
+from nexapod_batch.server.scope_names import LEFT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,13 +83,10 @@ def test_polls_that_come_while_the_server_ends_do_not_wait(tmp_path: Path) -> No
     box = Mailbox(tmp_path / "spool/one")
 
     async def polls() -> list[bool]:
-        gone = asyncio.get_running_loop().create_task(asyncio.sleep(600))
-        waits = asyncio.get_running_loop().create_task(known.wait("one", box, 0, gone, 600))
+        waits = asyncio.get_running_loop().create_task(known.wait("one", box, 0, {}, 600))
         await asyncio.sleep(0)
         known.release()
-        answers = [await waits, await known.wait("two", box, 0, gone, 600)]
-        gone.cancel()
-        return answers
+        return [await waits, await known.wait("two", box, 0, {}, 600)]
 
     assert asyncio.run(asyncio.wait_for(polls(), 60)) == [True, False]
 
@@ -103,13 +101,26 @@ def test_a_poll_that_waits_is_woken_when_the_bell_rings(tmp_path: Path, monkeypa
     os.utime(box.spool / "outbox", (1_000, 1_000))  # else the poll is woken at once: it may just have changed
 
     async def woken() -> bool:
-        gone = asyncio.ensure_future(asyncio.sleep(3600))
-        waiter = asyncio.ensure_future(known.wait("one", box, box.version(), gone, 120.0))
+        waiter = asyncio.ensure_future(known.wait("one", box, box.version(), {}, 120.0))
         for _ in range(10):  # until the bell is listened to
             await asyncio.sleep(0)
         await asyncio.to_thread(box.put, Message(name="expire-1", expire=("ab" * 16,)))
-        found = await waiter
-        gone.cancel()
-        return found
+        return await waiter
 
     assert asyncio.run(woken())
+
+
+def test_a_poll_of_nobody_does_not_wait(tmp_path: Path) -> None:
+    """Whether its connection ended before, or ends while it waits."""
+    known, _ = channel(tmp_path)
+    box = Mailbox(tmp_path / "spool/one")
+
+    async def polls() -> list[bool]:
+        scope: dict[str, Any] = {}
+        waits = asyncio.ensure_future(known.wait("one", box, 0, scope, 600))
+        await asyncio.sleep(0)
+        scope[LEFT].set_result(False)
+        return [await waits, await known.wait("one", box, 0, {LEFT: None}, 600)]
+
+    assert asyncio.run(asyncio.wait_for(polls(), 60)) == [False, False]
+    assert known.polls == 0

@@ -98,6 +98,16 @@ def _lets_in(c: Coordinator, token: str) -> str:
 
 async def work(call: Call) -> Answer:
     """Take in what a node says; hand out what waits for it, or wait for that; UsageError for another protocol."""
+    answer, seconds = await _taken(call)
+    if seconds <= 0:
+        return answer
+    call.let_go()
+    found = await _messages(call, call.caller.name, min(seconds, LONGEST_S))
+    return msgspec.structs.replace(answer, messages=found, why="" if found else _why(call))
+
+
+async def _taken(call: Call) -> tuple[Answer, float]:
+    """Take in what a node says; return an answer without messages, and how many seconds it waits for some."""
     node_sign_in.check_body(call.request, call.body)
     service, name = call.service, call.caller.name
     try:
@@ -109,7 +119,7 @@ async def work(call: Call) -> Answer:
     messages.check_call(said)
     epoch = service.channel.epoch
     if said.epoch != epoch:
-        return _of_another_epoch(said.epoch, epoch)
+        return _of_another_epoch(said.epoch, epoch), 0.0
     box = Mailbox(service.paths.spool(name))
     kept: dict[str, int] = {}
     if not service.channel.is_kept(name, said):
@@ -123,10 +133,7 @@ async def work(call: Call) -> Answer:
         await service.write(lambda c: registry.drain(c, name))
     if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
         service.passes.wake()
-    if said.wait_s <= 0:
-        return Answer(kept=kept, epoch=epoch)
-    found = await _messages(call, name, box, min(said.wait_s, LONGEST_S))
-    return Answer(messages=found, kept=kept, why="" if found else _why(call), epoch=epoch)
+    return Answer(kept=kept, epoch=epoch), said.wait_s
 
 
 def _of_another_epoch(theirs: int, ours: int) -> Answer:
@@ -144,17 +151,14 @@ def _of_another_epoch(theirs: int, ours: int) -> Answer:
     return Answer(epoch=ours)
 
 
-async def _messages(call: Call, name: str, box: Mailbox, seconds: float) -> tuple[Message, ...]:
+async def _messages(call: Call, name: str, seconds: float) -> tuple[Message, ...]:
     """Return what waits for a node; wait until something does, or it is late, or the node is gone."""
+    box = Mailbox(call.service.paths.spool(name))
     version = box.version()
     found = await _in_thread(box.look)
     if found:
         return found
-    gone = asyncio.ensure_future(call.gone())
-    try:
-        await call.service.channel.wait(name, box, version, gone, seconds)
-    finally:
-        gone.cancel()
+    await call.service.channel.wait(name, box, version, call.request.scope, seconds)
     return await _in_thread(box.look)
 
 
