@@ -51,7 +51,7 @@ from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.statement_rules import is_hex, safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from nexapod_batch.mesh.messages import Held, WorkCall
@@ -133,6 +133,14 @@ class Mailbox:
     def withdraw(self, name: str) -> None:
         """Take back a message that was not acknowledged."""
         (self.spool / OUTBOX / name).unlink(missing_ok=True)
+
+    def withdraw_all_but(self, launches: Collection[str]) -> None:
+        """Take back what waits for the node, except for these launches."""
+        kept = {f"launch-{launch}" for launch in launches}
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self.spool / OUTBOX):
+                if name not in kept and is_message_name(name):
+                    self.withdraw(name)
 
     def waits(self, launch: str) -> bool:
         """Say whether a launch is in the outbox."""

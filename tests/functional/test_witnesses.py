@@ -19,6 +19,7 @@ from nexapod_batch.files import keyfile
 from nexapod_batch.ledger.checkpoint import Head, checkpoint, head_of
 from nexapod_batch.ledger.note import cosigned, parse
 from nexapod_batch.mesh.mailbox import Cosigned
+from nexapod_batch.mesh.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,3 +153,22 @@ def test_a_coordinator_that_shows_two_nodes_two_ledgers(tmp_path: Path) -> None:
     assert "it continues what 1 other node saw: two at " in shown
     assert agreed.startswith("one ledger of ")
     assert (failed.code, "who has that head was shown another past" in failed.err) == (1, True)
+
+
+def test_what_a_lost_database_said_last_is_not_said_to_nodes(tmp_path: Path) -> None:
+    """Its launches that no node has taken would run under names that are given out anew; those of the copy stay."""
+    copy, home = tmp_path / "copy.db", tmp_path / "c"
+    outbox = home / "spool/one/outbox"
+    with running(home) as server:
+        joined(server, tmp_path / "one", "--name", "one", "--owner", "one")
+        server.command("submit", "--agree", "1", "--", "true")
+        until("a launch", lambda: any(outbox.glob("launch-*")))
+        known = {path.name for path in outbox.iterdir()}
+        server.command("db", "backup", str(copy))
+        server.command("submit", "--agree", "1", "--", "true")
+        until("another one", lambda: len(list(outbox.glob("launch-*"))) == 2)
+    (outbox / "discard-x").write_bytes(msgjson.encode(Message(name="discard-x", discard=("x-0.jsonl",))))
+    command(home, "db", "restore", str(copy))
+    command(home, "reconcile")
+    assert rows(home, "SELECT max(number) FROM epoch") == [(2,)]
+    assert {path.name for path in outbox.iterdir()} == known

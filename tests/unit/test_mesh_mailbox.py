@@ -31,6 +31,17 @@ LAUNCH, SEED = "ab" * 16, b"s" * 32
 POLL = "0" * 32
 
 
+def test_what_waits_is_taken_back_but_for_some_launches(tmp_path: Path) -> None:
+    """As where another database knows only of these."""
+    box = Mailbox(tmp_path / "spool")
+    box.make()
+    keys = ["a" * 32, "b" * 32]
+    for name in (*(f"launch-{key}" for key in keys), "discard-1", "forget-2"):
+        box.put(Message(name=name))
+    box.withdraw_all_but(keys[:1])
+    assert [one.name for one in box.look()] == [f"launch-{keys[0]}"]
+
+
 def state(**changes: object) -> tuple[str, str]:
     """Return what a launch is that the node has, where some facts are otherwise; and the code of the reason."""
     facts = {"waits": False, "given": True, "said": "ACTIVE", "reason": "", "code": "", "silent_s": 1.0, **changes}

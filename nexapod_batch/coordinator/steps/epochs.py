@@ -30,7 +30,15 @@ _JOBS_LEFT = 1_000
 
 
 def begin_epoch(c: Coordinator) -> EpochRow:
-    """Begin a new epoch in the caller's transaction; its first entry names the last signed head that is held."""
+    """Begin a new epoch in the caller's transaction; its first entry names the last signed head that is held.
+
+    What waits for nodes and is not known here was said by the database that is lost: a launch of it would be run under
+    names that are given out anew, a word on reports would let nodes forget what was never read here.
+    """
+    known = {row.key for row in c.store.launches.all_open()}
+    for node in c.nodes():
+        if node.joined:
+            Mailbox(c.context(node).spool).withdraw_all_but(known)
     size, root = _last_head(c)
     number = c.store.operations.epoch().number + 1
     entry = c.store.ledger.append([event(Kind.TAKEN_OVER, c.now(), epoch=number, size=size, root=root)])
