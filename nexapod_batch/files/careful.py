@@ -70,6 +70,26 @@ def read(path: str | Path, max_bytes: int) -> bytes:
         os.close(fd)
 
 
+def read_whole(path: str | Path) -> bytes:
+    """Return the content of a small plain file, in as few calls as can be.
+
+    Raises:
+        OSError: It cannot be read, or has not the size that it had.
+
+    """
+    fd = os.open(path, _READ)
+    try:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):
+            raise NotPlainError(errno.EINVAL, "Not a plain file", str(path))
+        data = os.read(fd, about.st_size + 1)
+    finally:
+        os.close(fd)
+    if len(data) != about.st_size:
+        raise OSError(errno.EIO, "Changed while it was read", str(path))
+    return data
+
+
 def load(path: str | Path, max_bytes: int = _NOTICE) -> Any:  # noqa: ANN401 - whatever JSON spells
     """Return what is kept in a JSON file of ours.
 

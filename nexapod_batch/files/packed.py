@@ -40,10 +40,10 @@ class PackError(ValueError):
     """A stream that ended too soon, or a file in it that is not what its digest says."""
 
 
-def listed(sources: Mapping[str, Path]) -> Iterator[bytes]:
+def listed(sizes: Mapping[str, int]) -> Iterator[bytes]:
     """Yield what `absent` reads: digest and size of files, by digest."""
-    for digest, path in sources.items():
-        yield _HEAD.pack(bytes.fromhex(digest), os.stat(path).st_size)
+    for digest, size in sizes.items():
+        yield _HEAD.pack(bytes.fromhex(digest), size)
 
 
 def absent(stream: BinaryIO, folder: str) -> str:
@@ -78,15 +78,8 @@ def pack(sources: Mapping[str, Path]) -> Iterator[bytes]:
     """
     piece = bytearray()
     for digest, path in sources.items():
-        fd = careful.open_plain(path)
-        try:
-            size = os.fstat(fd).st_size
-            data = careful.read_descriptor(fd, size, path)
-        finally:
-            os.close(fd)
-        if len(data) != size:
-            raise OSError(5, "Changed while it was read", str(path))
-        piece += _HEAD.pack(bytes.fromhex(digest), size)
+        data = careful.read_whole(path)
+        piece += _HEAD.pack(bytes.fromhex(digest), len(data))
         piece += data
         if len(piece) >= _PIECE:
             yield bytes(piece)
@@ -105,17 +98,19 @@ def unpack(stream: BinaryIO, folder: str) -> int:
         OSError: A file cannot be written.
 
     """
-    written: list[str] = []
+    written: dict[str, str] = {}  # digest -> how the file is called until it is durable
+    ending = f".{os.getpid()}.{os.urandom(4).hex()}"
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             for digest, size in _heads(stream):
-                _write(_checked(stream, digest, size), _partial(digest), place, folder)
-                written.append(digest)
+                partial = f".{digest}{ending}"
+                _write(_checked(stream, digest, size), partial, place, folder)
+                written[digest] = partial
         finally:
-            sync_files([f"{folder}/{_partial(digest)}" for digest in written], below=(folder,))
-            for digest in written:
-                os.rename(_partial(digest), digest, src_dir_fd=place, dst_dir_fd=place)
+            sync_files([f"{folder}/{partial}" for partial in written.values()], below=(folder,))
+            for digest, partial in written.items():
+                os.rename(partial, digest, src_dir_fd=place, dst_dir_fd=place)
     finally:
         os.close(place)
     return len(written)
@@ -128,10 +123,6 @@ def _heads(stream: BinaryIO) -> Iterator[tuple[str, int]]:
             raise PackError("it ended too soon")
         digest, size = _HEAD.unpack(head)
         yield digest.hex(), size
-
-
-def _partial(digest: str) -> str:
-    return f".{digest}.{os.getpid()}"
 
 
 def _checked(stream: BinaryIO, digest: str, size: int) -> bytes:

@@ -73,18 +73,20 @@ def put(
 
     """
     start: Sequence[str] = ()
-    left = None
+    absent = None
+    all_sizes = {digest: os.stat(path).st_size for digest, path in sources.items()}
     if len(sources) >= _MANY:
         start = python()
-        left = _absent(transport, start, folder, sources)
-    if left is None:  # few files, or nothing there that could tell
+        absent = _absent(transport, start, folder, all_sizes)
+    if absent is None:  # few files, or nothing there that could tell
         start = ()
-        left = _absent_by_name(transport, folder, sources)
-    sizes = {digest: os.stat(path).st_size for digest, path in left.items()}
+        absent = _absent_by_name(transport, folder, all_sizes)
+    left = {digest: sources[digest] for digest in absent}
+    sizes = {digest: all_sizes[digest] for digest in absent}
     hears = sending or _Nobody()
     hears.begin(len(sizes), sum(sizes.values()))
     small = {digest: path for digest, path in left.items() if sizes[digest] <= packed.SMALL}
-    for part in _parts(small):
+    for part in _parts(small, sizes):
         if start and len(small) >= _MANY:
             argv = [*_program(start), packed.UNPACK, folder]
             done = transport.pour(argv, heard(packed.pack(part), hears), timeout_s=_STREAM_S)
@@ -117,26 +119,24 @@ def _program(start: Sequence[str]) -> list[str]:
     return interpreter.then_module(start, _PROGRAM)
 
 
-def _absent(
-    transport: Way, start: Sequence[str], folder: str, sources: Mapping[str, Path]
-) -> dict[str, Path] | None:
-    """Return the files that a program there does not find; None where there is no such program."""
+def _absent(transport: Way, start: Sequence[str], folder: str, sizes: Mapping[str, int]) -> list[str] | None:
+    """Return the digests that a program there does not find; None where there is no such program."""
     argv = [*_program(start), packed.ABSENT, folder]
-    done = transport.pour(argv, [b"".join(packed.listed(sources))], timeout_s=_STREAM_S)
+    done = transport.pour(argv, [b"".join(packed.listed(sizes))], timeout_s=_STREAM_S)
     if done.returncode == packed.FAILED:
         _check(done)
-    if done.returncode or len(done.stdout) != len(sources):
+    if done.returncode or len(done.stdout) != len(sizes):
         return None
-    return dict(compress(sources.items(), [digit == "1" for digit in done.stdout]))
+    return list(compress(sizes, [digit == "1" for digit in done.stdout]))
 
 
-def _absent_by_name(transport: Way, folder: str, sources: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the files of which nothing of the same size is there."""
-    left, old = {}, []
-    there = transport.stamps([f"{folder}/{digest}" for digest in sources])
-    for (digest, path), (size, changed) in zip(sources.items(), there, strict=True):
-        if (size, bool(changed)) != (os.stat(path).st_size, True):
-            left[digest] = path
+def _absent_by_name(transport: Way, folder: str, sizes: Mapping[str, int]) -> list[str]:
+    """Return the digests of which nothing of the same size is there."""
+    left, old = [], []
+    there = transport.stamps([f"{folder}/{digest}" for digest in sizes])
+    for (digest, wanted), (size, changed) in zip(sizes.items(), there, strict=True):
+        if (size, bool(changed)) != (wanted, True):
+            left.append(digest)
         elif abs(time.time() - changed) > MARKED_S:
             old.append(f"{folder}/{digest}")
     if old:  # those are used now
@@ -145,13 +145,13 @@ def _absent_by_name(transport: Way, folder: str, sources: Mapping[str, Path]) ->
     return left
 
 
-def _parts(sources: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+def _parts(sources: Mapping[str, Path], sizes: Mapping[str, int]) -> Iterator[dict[str, Path]]:
     """Yield files in parts of some size, in their order."""
     part: dict[str, Path] = {}
     filled = 0
     for digest, path in sources.items():
         part[digest] = path
-        filled += os.stat(path).st_size
+        filled += sizes[digest]
         if filled >= _STREAM:
             yield part
             part, filled = {}, 0
