@@ -164,6 +164,6 @@ def compare(home: Path, seed: bytes, mib: int) -> None:
             (folder / digest).unlink()
         more = peak_kib(server.process.pid) - before
     show("an output, to the server", mib, times["send"], "curl, hashed")
-    show("an input, to a node", mib, times["bring"], "curl | openssl dgst")
+    show("an input, to a node", mib, times["bring"], "curl into openssl, hashed")
     for side, kib in (("node", max(grown)), ("server", more)):
         line(f"memory of that, the {side}", f"{kib / 1024:.0f} MiB", f"{MOST_MIB} MiB", kib / 1024 / MOST_MIB, "<= 1")

@@ -94,6 +94,7 @@ class Upload:
             except OSError as error:
                 os.ftruncate(fd, size)
                 raise TryAgainError("a part cannot be kept", got=error.strerror) from error
+            _begin_to_keep(fd, size, len(data))
             if digest is not None:
                 digest.update(data)
                 kept_hashes.keep(self._partial, os.fstat(fd), digest)
@@ -137,6 +138,15 @@ class Upload:
         finally:
             os.close(fd)
         atomic.sync_files([self.target])
+
+
+def _begin_to_keep(fd: int, start: int, size: int) -> None:
+    """Let the kernel begin to bring bytes to the disk: else a blob that is complete waits there for all of itself.
+
+    It would do so by itself when a tenth of the memory is to be written, or after half a minute.
+    """
+    with suppress(OSError):
+        os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def _hash_of(fd: int) -> hashlib._Hash:

@@ -15,7 +15,6 @@ from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.files import open_files, own
 from nexapod_batch.server import local_word, tls
-from nexapod_batch.server.memory import map_large_buffers
 from nexapod_batch.server.names import Names, names_of, shown_host
 from nexapod_batch.server.service import Options, Service
 
@@ -126,7 +125,6 @@ def serve(serving: Serving, say: Callable[[Announcement], None]) -> None:
     with local_word.only_one(serving.paths):  # a second one would take the first one's tokens away
         prepared = prepare(serving)
         logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is no news
-        map_large_buffers()
         open_files.raise_limit()
         uvloop.run(_serve(serving, prepared, say))
 
