@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from nexapod_batch.agent import room
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from nexapod_batch.agent.client import Client
+    from nexapod_batch.agent.client import Client, Reply
     from nexapod_batch.mesh.messages import Wanted
 
 __all__ = ["bring", "download", "files_of", "send"]
@@ -41,27 +42,43 @@ def download(client: Client, folder: Path, digest: str) -> Path:
         note_use(str(target))
         return target
     upload = Upload(folder, digest)
-    tries = 0
-    while True:
+    with ThreadPoolExecutor(1) as keeper:  # a part is kept while the next one comes
         size = upload.size()
+        kept = keeper.submit(int)  # nothing yet
+        while True:
+            reply = _part(client, digest, size)
+            total = int(reply.headers.get("upload-length", "0"))
+            kept.result()
+            room.take(folder, total - size)
+            kept = keeper.submit(upload.append, size, reply.body)
+            size += len(reply.body)
+            if size >= total:
+                kept.result()
+                upload.finish()
+                return target
+            if not reply.body:
+                raise TryAgainError("an input ended too early", got=f"{size} bytes", wanted=total)
+
+
+def _part(client: Client, digest: str, start: int) -> Reply:
+    """Return the part of a blob that begins at a byte; it is asked for again where nobody answers.
+
+    Raises:
+        RefusedError: The coordinator does not offer it.
+
+    """
+    for tries in range(1, _TRIES + 1):
         try:
-            reply = client.ask("GET", f"/v1/blobs/{digest}?from={size}")
+            reply = client.ask("GET", f"/v1/blobs/{digest}?from={start}")
         except UnreachableError:
-            tries += 1
-            if tries >= _TRIES:
+            if tries == _TRIES:
                 raise
             time.sleep(_PAUSE_S * tries)
             continue
         if reply.status >= 300:
             raise RefusedError(reply)
-        total = int(reply.headers.get("upload-length", "0"))
-        room.take(folder, total - size)
-        upload.append(size, reply.body)
-        if size + len(reply.body) >= total:
-            upload.finish()
-            return target
-        if not reply.body:
-            raise TryAgainError("an input ended too early", got=f"{size} bytes", wanted=total)
+        return reply
+    raise AssertionError  # the last time there is an answer, or an error
 
 
 def send(client: Client, path: Path, name: str) -> str:
