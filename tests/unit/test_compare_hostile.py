@@ -253,3 +253,23 @@ def test_blanks_around_cells_cost_no_more_than_other_bytes(side: str) -> None:
     long, short = (side.format(blanks=" " * count).encode() + b"\n1,2\n" for count in (1 << 20, 3))
     assert (outcome("a.csv", long) == outcome("a.csv", short)) is ("x" not in side and "," in side)
     assert outcome("a.csv", long) != "refused"
+
+
+@pytest.mark.parametrize("line", ["{blanks}=", "a{blanks}\t1.5", "1.5{blanks};{blanks};"])
+def test_gaps_without_a_word_behind_them_are_passed_once(line: str) -> None:
+    """A megabyte of blanks before a mark says as much as three, and takes no longer than other bytes."""
+    long, short = (line.format(blanks=" " * count).encode() + b"\n1 2\n" for count in (900_000, 3))
+    assert outcome("a.txt", long) == outcome("a.txt", short) != "refused"
+
+
+@pytest.mark.parametrize(
+    ("head", "ignored"),
+    [("t [s]", True), ("t(K)", True), ("t [a[b]", True), ("t [a] [b]", False), ("t]", False), ("t [s] x", False),
+     ("t" + " " * 900_000 + "x", False), ("t" + "[" * 500_000, False), ("t [" + "(" * 500_000 + "]", True)],
+    ids=["a unit", "brackets", "in one another", "two", "no begin", "no end", "blanks", "many begin", "many in one"],
+)  # fmt: skip
+def test_units_of_heads_are_looked_for_once(head: str, ignored: bool) -> None:
+    """Behind the name, in the last brackets, whatever stands in them."""
+    rule = CompareRule(comparator=Comparator.CONTENT, ignore=("t",))
+    one, other = (outcome("a.csv", f"{head},b\n{value},2\n".encode(), rule) for value in (1, 3))
+    assert (one == other) is ignored
