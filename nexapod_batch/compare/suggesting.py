@@ -38,7 +38,7 @@ _MOST_IGNORED = 8
 #: What a clock, a machine or an account writes is guessed to be ignorable; nothing else is.
 _IDLE = re.compile(
     r"date|time|elapsed|wall|seconds|cpu|host|user|creat|generat|histor|modified|version|path|pid|uuid|cwd|command|"
-    r"thread|\bprocess|\bprocs\b|\bmpi\b|memory|performance|tracking|terminated|reading input|working dir",
+    r"thread|\bprocess|\bn?procs\b|\bmpi\b|memory|performance|tracking|terminated|reading input|working dir",
     re.IGNORECASE,
 )
 _LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row (\d+), column (\d+)"), re.compile(r"(.*?):?([^:/]+)$")
@@ -185,9 +185,11 @@ def _entry(left: Callable[[], BinaryIO], difference: Difference, kind: str, rule
         found = _pattern(_lines(left, difference.name, rule), number, texts)
         return found or rows_of_times(_lines(left, difference.name, rule), number)
     part = _PART.fullmatch(_PLACE.sub("", where))
-    if part is not None and ":" in where and _is_idle(part[2], texts):
-        return part[2]
-    return None
+    if part is None:
+        return None
+    is_text = difference.left[:1] == difference.right[:1] == '"'  # a variable that is called `time` has values
+    idle = _is_idle(part[2], texts) if ":" in where else is_text and bool(DATES.search(texts))
+    return part[2] if idle else None
 
 
 def _is_idle(name: str, texts: str) -> bool:

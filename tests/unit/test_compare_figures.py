@@ -38,6 +38,7 @@ def _split(text: str) -> list[str]:
 #: Kinds of which nothing can be told: what differs is all that there is, or is no noise.
 NOTHING = {
     "a log that can never agree", "CSV with decimal commas", "Excel .xlsx", "a pickle", "DICOM with UIDs and times of its own", "SVG of matplotlib",
+    "PDF of matplotlib",
 }  # fmt: skip
 
 
