@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from pathlib import Path
 
-__all__ = ["LEFT_S", "MARKED_S", "Kept", "drop", "is_digest", "listed", "note_use", "over"]
+__all__ = ["LEFT_S", "MARKED_S", "Kept", "drop", "is_digest", "listed", "make_room", "note_use", "over", "remove"]
 
 is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
 #: The time of a file is that of its last use, to within so many seconds: a mark for each use costs more than it tells.
 MARKED_S = 3_600
-#: After so long a file that has no digest for a name is what a process left that was killed.
-LEFT_S = 86_400
+#: After so many seconds nobody goes on with a part of a file, which has no digest for a name.
+LEFT_S = 7 * 86_400
 
 
 class Kept(NamedTuple):
@@ -58,7 +59,7 @@ def over(files: Iterable[Kept], needed: Collection[str], limit: int, now: float)
     return gone
 
 
-def listed(folder: str) -> list[Kept]:
+def listed(folder: str | Path) -> list[Kept]:
     """Return what lies in a folder, by the time of each file; nothing where there is none."""
     found = []
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
@@ -69,17 +70,30 @@ def listed(folder: str) -> list[Kept]:
     return found
 
 
-def drop(folder: str, names: Iterable[str]) -> int:
+def remove(path: str | Path) -> bool:
+    """Remove what lies in the place of a file, whatever it is; say whether there was something that could go."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except IsADirectoryError:
+        from shutil import rmtree  # noqa: PLC0415 - runners start without it
+
+        rmtree(path, ignore_errors=True)
+    return True
+
+
+def drop(folder: str | Path, names: Iterable[str]) -> int:
     """Remove files of a folder; return how many there were."""
-    count = 0
-    for name in names:
-        with suppress(FileNotFoundError):
-            os.unlink(f"{folder}/{name}")
-            count += 1
-    return count
+    return sum([remove(f"{folder}/{name}") for name in names])
 
 
-def note_use(path: str) -> None:
+def make_room(folder: str | Path, limit: int, now: float, *, needed: Collection[str] = ()) -> int:
+    """Remove files until the folder has `limit` bytes at most, or what is needed alone; return how many."""
+    return drop(folder, over(listed(folder), needed, limit, now))
+
+
+def note_use(path: str | Path) -> None:
     """Note that a file is used now; one that is gone stays so."""
     with suppress(OSError):
         if abs(time.time() - os.stat(path).st_mtime) > MARKED_S:

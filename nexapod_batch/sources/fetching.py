@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.files import atomic
+from nexapod_batch.files.least_used import remove
 from nexapod_batch.sources import NoRoomError, SourceError
-from nexapod_batch.sources.kept import drop
 from nexapod_batch.sources.resuming import Download, resumed
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ def fetch(
         if sha256 and _is_plain(folder / sha256):  # somebody else brought it meanwhile
             return sha256
         if not _is_plain(partial):
-            drop(partial)
+            remove(partial)
         digest = _meant(_Wanted(source, url, sha256), partial, settings, hears, pause)
         atomic.sync_files([partial])
         if not _is_plain(folder / digest):
-            drop(folder / digest)
+            remove(folder / digest)
         partial.replace(folder / digest)
         _drop(partial)
     return digest

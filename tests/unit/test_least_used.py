@@ -54,7 +54,7 @@ LEFT = {
 
 
 @pytest.mark.parametrize(("left", "age"), LEFT)
-def test_what_a_killed_process_left_goes_after_a_day(left: str, age: int) -> None:
+def test_what_a_killed_process_left_goes_after_a_week(left: str, age: int) -> None:
     """It may be on its way until then; and it counts for nothing."""
     assert (left in over([Kept(left, 100, NOW - age), Kept(name(2), 10, 0)], (), 10, NOW)) == LEFT[left, age]
 

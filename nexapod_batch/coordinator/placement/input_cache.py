@@ -8,10 +8,7 @@ finds what it needs already kept, and stores a job only then, compares `removals
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, json
@@ -19,12 +16,11 @@ from msgspec.structs import replace
 
 from nexapod_batch.coordinator.placement.kept_inputs import note_removal
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.files.least_used import Kept, over
+from nexapod_batch.files.least_used import Kept, drop, listed, over
 from nexapod_batch.model.reason import Code
-from nexapod_batch.sources.kept import LEFT_OVER_S, drop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.pass_faults import Faults
@@ -49,7 +45,7 @@ class _Document(Struct):
 
 
 def stale_inputs(c: Coordinator, *, whatever_else: bool = False) -> list[str]:
-    """Return the paths of kept inputs that may go, those that were used longest ago first.
+    """Return the names of kept inputs that may go, those that were used longest ago first, and of parts of such.
 
     That is what no job needs which is open or ended within the time of retention, and what is too much; `whatever_else`
     are all that no job needs now.
@@ -63,11 +59,15 @@ def stale_inputs(c: Coordinator, *, whatever_else: bool = False) -> list[str]:
     since = _NO_LIMIT if whatever_else else c.now() - limits.keep_inputs_s * 1000
     for row in c.store.jobs.ended_documents(since):
         used.update((one.sha256, row.job_id) for one in json.decode(row.body, type=_Document).inputs)
-    files = list(_files(c))
+    parts: list[Kept] = []
+    files: list[Kept] = []
+    for file in listed(c.paths.inputs):
+        (parts if file.name.startswith(".") else files).append(file)
     old = [file.name for file in files if file.name not in needed and file.name not in used]
     kept = [file._replace(used=used.get(file.name, 0)) for file in files if file.name in needed or file.name in used]
     limit = limits.inputs_mib << 20 or _NO_LIMIT
-    return [f"{c.paths.inputs}/{name}" for name in [*old, *over(kept, needed, limit, 0), *_left_over(c)]]
+    too_much = over(kept, needed, limit, 0)
+    return [*old, *too_much, *over(parts, (), 0, c.now() / 1000)]
 
 
 def drop_stale(c: Coordinator, *, whatever_else: bool = False) -> int:
@@ -75,9 +75,7 @@ def drop_stale(c: Coordinator, *, whatever_else: bool = False) -> int:
     stale = stale_inputs(c, whatever_else=whatever_else)
     if stale:
         note_removal(c)
-    for path in stale:
-        drop(Path(path))
-    return len(stale)
+    return drop(c.paths.inputs, stale)
 
 
 def unstage(c: Coordinator, nodes: Sequence[Node], faults: Faults, *, whatever_else: bool = False) -> int:
@@ -122,22 +120,3 @@ def _needed(c: Coordinator) -> set[str]:
         if document.container is not None:
             needed.add(document.container.sha256)
     return needed
-
-
-def _files(c: Coordinator) -> Iterator[Kept]:
-    with os.scandir(c.paths.inputs) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                with suppress(FileNotFoundError):
-                    yield Kept(entry.name, entry.stat(follow_symlinks=False).st_size, 0)
-
-
-def _left_over(c: Coordinator) -> Iterator[str]:
-    """Yield parts of inputs that nobody wrote to for a week: of fetches given up, and of copies that were cut."""
-    before = c.now() / 1000 - LEFT_OVER_S
-    with os.scandir(c.paths.inputs) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < before:
-                        yield entry.name

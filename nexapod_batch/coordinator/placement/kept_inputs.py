@@ -19,9 +19,9 @@ from nexapod_batch.files.atomic import FULL, sync_files
 from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.known_digests import KnownDigests
 from nexapod_batch.files.known_folder import KnownFolder
+from nexapod_batch.files.least_used import remove
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.job_source import is_job_source, is_remote, parse_job_source
-from nexapod_batch.sources.kept import drop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -199,7 +199,7 @@ def drop_changed(c: Coordinator, job_id: int, tasks: Sequence[int]) -> None:
     if not wrong:
         return
     for sha256 in wrong:
-        drop(c.paths.inputs / sha256)
+        remove(c.paths.inputs / sha256)
     again = [one for one in c.job(job_id).inputs if one.sha256 in wrong and not is_remote(one.source)]
     with suppress(DescriptorError, TryAgainError):  # then the job waits, and it is said for what
         keep(c, again, folder_of(c, job_id))

@@ -17,9 +17,9 @@ import orjson
 from nexapod_batch.entry_points import load
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import umask
+from nexapod_batch.files.least_used import make_room
 from nexapod_batch.sources import NoRoomError, SourceSettings
 from nexapod_batch.sources.fetching import fetch
-from nexapod_batch.sources.kept import make_room
 
 __all__ = ["main"]
 
@@ -67,7 +67,7 @@ def _bring(request: dict[str, Any]) -> None:
     except NoRoomError:
         make_room(folder, 0, time.time())
         fetch(source, url, folder, settings, _Silent(), sha256=request["sha256"])
-    make_room(folder, request["cache"], time.time(), keep=request["sha256"])
+    make_room(folder, request["cache"], time.time(), needed=(request["sha256"],))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch import birth, interpreter
+from nexapod_batch.files.least_used import note_use, remove
 from nexapod_batch.model.placeholders import expand
 from nexapod_batch.model.replica import NOT_FETCHED
 from nexapod_batch.runner.execution.stage import FetchError, KeptCopyError, StoppedError, stage_file, stage_inputs
 from nexapod_batch.runner.processes.process_tree import Attempt, Limits
 from nexapod_batch.runtimes import FEED
 from nexapod_batch.sources import NETWORK_VARIABLES
-from nexapod_batch.sources.kept import drop, note_use
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _stage(job_input: Input, target: Path, fetching: Fetching, supervisor: Super
     try:
         stage_file(what, str(kept), target, job_input.sha256, executable=job_input.executable)
     except KeptCopyError:
-        drop(kept)
+        remove(kept)
         target.unlink(missing_ok=True)
         _fetch(job_input, fetching, supervisor, foreign=foreign)
         try:
