@@ -153,3 +153,14 @@ def test_without_a_coordinator_init_is_asked_for(tmp_path: Path) -> None:
     assert done.returncode == 66
     assert "serve --init" in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [((), "NAME-OF-THE-PROXY"), (("--name", "lab.example"), "lab.example")], ids=["no name", "a name"]
+)
+def test_behind_a_proxy_nodes_join_that(tmp_path: Path, names: tuple[str, ...], shown: str) -> None:
+    """The port where the server listens and its own key lead no node to it; the first line is for the proxy."""
+    with running(tmp_path / "home", "--behind-proxy", *names) as server:
+        words = server.join.split()
+    assert words[:5] == ["nexapod-batch", "node", "join", f"https://{shown}", "--token"]
+    assert (len(words), server.port > 0) == (6, True)
