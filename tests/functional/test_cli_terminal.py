@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import sys
 
 from homes import PROGRAM, TRUE, Home
 
@@ -20,6 +21,21 @@ distinct = "run"
 """
 
 
+def until_closed(master: int) -> str:
+    """Return what a terminal gets until the last process has closed it."""
+    seen = b""
+    while True:
+        try:
+            data = os.read(master, 65536)
+        except OSError:  # EIO: nobody is there
+            break
+        if not data:
+            break
+        seen += data
+    os.close(master)
+    return seen.decode("utf-8", "surrogateescape")
+
+
 def on_terminal(home: Home, *argv: object, pipe: bool = False, **env: str) -> tuple[int, str, str]:
     """Run the program on a new terminal; return exit code, what the terminal got, and stdout where it is a `pipe`."""
     master, slave = pty.openpty()
@@ -32,23 +48,44 @@ def on_terminal(home: Home, *argv: object, pipe: bool = False, **env: str) -> tu
         stderr=slave,
     )
     os.close(slave)
-    seen = b""
-    while True:
-        try:
-            data = os.read(master, 65536)
-        except OSError:  # EIO: the last process has closed the terminal
-            break
-        if not data:
-            break
-        seen += data
-    os.close(master)
+    seen = until_closed(master)
     code = process.wait(timeout=120)
     piped = b""
     if out is not None:
         out.seek(0)
         piped = out.read()
         out.close()
-    return code, seen.decode("utf-8", "surrogateescape"), piped.decode("utf-8", "surrogateescape")
+    return code, seen, piped.decode("utf-8", "surrogateescape")
+
+
+#: Tells of inputs on their way as a backend does, and ends when half of them are there.
+SENDING = """
+import sys
+from pathlib import Path
+from nexapod_batch.cli.rendering.progress import progress
+from nexapod_batch.coordinator.placement.on_the_way import OnTheWay
+with progress() as shown:
+    way = OnTheWay(Path(sys.argv[1]), "far", 1, shown)
+    way.begin(20_000, 40_000_000)
+    way.sent(20_000_000)
+print("sent")
+"""
+
+
+def test_inputs_on_their_way_are_a_bar_that_goes_away(home: Home) -> None:
+    """With the node, how many files there are, and how much of them was sent; in the end the line is free again."""
+    master, slave = pty.openpty()
+    argv = [sys.executable, "-c", SENDING, str(home.folder / "staging/1.json")]
+    env = {**home.env, "TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}
+    process = subprocess.Popen(argv, env=env, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    seen = until_closed(master)
+    assert process.wait(timeout=120) == 0
+    bar, _, after = seen.rpartition("\x1b[2K")
+    assert "20,000 inputs to far" in bar
+    assert "20.0/40.0 MB" in bar
+    assert after.strip() == "sent"
+    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1
 
 
 def test_waiting_shows_a_bar_that_goes_away(home: Home) -> None:

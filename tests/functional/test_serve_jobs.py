@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from servers import Running, running
 
+from nexapod_batch.coordinator.placement.on_the_way import OnTheWay
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -46,6 +48,18 @@ def test_a_job_is_taken_under_every_name(server: Running, path: str) -> None:
         shown = server.ask("GET", f"{under}/{taken.json['id']}").json
         assert shown["uuid"] == taken.json["uuid"]
         assert shown["status"] == shown["state"]
+
+
+def test_what_is_on_its_way_is_shown_apart_from_what_runs(server: Running) -> None:
+    """As `show` has it: node, files, bytes, how many of them were sent, and since when; nothing where nothing is sent."""
+    taken = server.ask("POST", "/v1/jobs", body={**RUN, "command": ["true"], "schedule": {"hold": True}}).json
+    assert server.ask("GET", f"/v1/jobs/{taken['id']}").json["staging"] == []
+    way = OnTheWay(server.home / "staging/1.json", "far", taken["id"], None)
+    way.begin(400, 1000)
+    (told,) = server.ask("GET", f"/v1/jobs/{taken['id']}").json["staging"]
+    assert {key: value for key, value in told.items() if key != "since"} == {"node": "far", "files": 400, "size": 1000, "sent": 0}
+    way.end()
+    assert server.ask("GET", f"/v1/jobs/{taken['id']}").json["staging"] == []
 
 
 def test_a_job_may_be_toml(server: Running) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from nexapod_batch.coordinator.commands import job_control, remote_submit
 from nexapod_batch.coordinator.people import jobs as private_jobs
 from nexapod_batch.coordinator.people.jobs import key_of_own_id
+from nexapod_batch.coordinator.placement.on_the_way import staging_of
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.coordinator.queries.queue_place import queue_place, waiting_reasons
 from nexapod_batch.errors import TryAgainError
@@ -217,6 +218,7 @@ def _described(c: Coordinator, job: int) -> dict[str, Any]:
     unpublished = bool(c.store.jobs.has_unpublished([job]))
     found.pop("folder")  # where the server kept what came with it
     described = {**_with_aliases(found), "ended": not open_tasks and not unpublished, "queue": None}
+    described["staging"] = staging_of(c.paths.staging, job) if open_tasks else []
     why = waiting_reasons(c, job, _REASONS) if open_tasks else []
     described |= {"reasons": [one_line(reason) for reason in why], "why": [reason.document() for reason in why]}
     place = queue_place(c, job) if open_tasks else None
