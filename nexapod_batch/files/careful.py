@@ -74,6 +74,7 @@ def read_whole(path: str | Path) -> bytes:
     """Return the content of a small plain file, in as few calls as can be.
 
     Raises:
+        NotPlainError: It is no plain file.
         OSError: It cannot be read, or has not the size that it had.
 
     """
