@@ -50,7 +50,7 @@ __all__ = ["Digesting", "Measuring", "tolerant", "without_unusable"]
 _LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _CHUNK = 1 << 20
 #: Seconds of processor time for two files, before what their sizes allow: a pass waits for it.
-_SECONDS = 20.0
+_SECONDS = 5.0
 
 
 def tolerant(job: Job) -> bool:
