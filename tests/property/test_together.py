@@ -126,6 +126,31 @@ def test_damaged_documents_are_what_their_tokens_are(rule: CompareRule, lines: l
     check((content[:at] + letter + content[at + 1 :]).encode("utf-8", "surrogatepass"), "a.jsonl", rule, slow_json)
 
 
+@settings(max_examples=100)
+@given(
+    st.lists(st.one_of(written, odd), max_size=8),
+    st.sets(st.sampled_from([".a", "..b", ".a.b", "[*].a", ".a[*].b", "..energy", '."%d %b %%"', "..a..b", "/a/"]), min_size=1, max_size=3),
+)  # fmt: skip
+def test_documents_without_what_is_ignored_are_what_their_tokens_are(lines: list[str], ignored: set[str]) -> None:
+    """Members at any depth; a key that is there twice is refused all the same."""
+    rule = CompareRule(comparator=Comparator.SIGNIFICANT, digits=8, ignore=tuple(sorted(ignored)))
+    check("\n".join(lines).encode("utf-8", "surrogatepass"), "a.jsonl", rule, slow_json)
+
+
+@pytest.mark.parametrize("ignored", [".time", "..time", ".runs[*].time", ".no"])
+def test_usual_documents_with_ignored_members_are_taken_together(ignored: str) -> None:
+    """Their forms have none of these."""
+    line = '{"time": 7.5, "x": 0.5, "runs": [{"time": 8.5, "n": 1}, {"time": 9.5}], "time2": {"time": 6.5}}'
+    rule = CompareRule(comparator=Comparator.SIGNIFICANT, digits=8, ignore=(ignored,))
+    (documents,) = json_tokens.read(Source(io.BytesIO(f"{line}\n".encode() * 3), "a.jsonl", rule), "jsonl")[1]
+    assert isinstance(documents, Documents)
+    normal = SIGNIFICANT.token(rule)
+    form = documents.form(SIGNIFICANT.style(rule), True, Known(normal))
+    assert form == b"".join(normal(token) + b" " for token in documents.tokens())
+    assert form is not None
+    assert form.count(b'"time" ') == 3 * {".time": 3, "..time": 0, ".runs[*].time": 2, ".no": 4}[ignored]
+
+
 def test_usual_documents_are_taken_together() -> None:
     """So that large files are read fast, also where a few lines are read token by token."""
     line = '{"step": 12, "tag": "run 7", "x": [0.5, -1.25e-07], "more": {"ok": true, "n": null}}'

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from nexapod_batch.compare.ignoring import ELEMENT
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nexapod_batch.compare.blocks import Known
+    from nexapod_batch.compare.ignoring import JsonPath
     from nexapod_batch.compare.numbers import Token
 
 __all__ = ["Documents", "documents_of"]
@@ -48,6 +51,7 @@ class Documents(NamedTuple):
     raw: bytes
     values: Sequence[Any]  # what orjson makes of them
     read: Callable[[bytes], list[Token]]  # returns the tokens of such lines
+    ignored: tuple[JsonPath, ...]  # members that do not count
 
     def tokens(self) -> list[Token]:
         """Return the tokens, with sorted keys."""
@@ -55,7 +59,7 @@ class Documents(NamedTuple):
 
     def form(self, style: bytes, exact_integers: bool, known: Known) -> bytes | None:  # noqa: ARG002 - `known` has it
         """Return the normal form, a blank behind each token; None where it must be read token by token."""
-        writing = _Writing(style, known.normal)
+        writing = _Writing(style, known.normal, self.ignored)
         try:
             for value in self.values:
                 writing.add(value, _DEPTH)
@@ -98,6 +102,7 @@ def _checked(raw: bytes, form: bytes, zero: bytes) -> bytes | None:
 class _Key(NamedTuple):
     """How a key is written, with what stands before it."""
 
+    name: str
     alone: bytes
     number: bytes  # with a number behind it
     text: bytes  # with a string behind it
@@ -113,14 +118,16 @@ class _Object(NamedTuple):
 class _Writing:
     """A pattern for printf and its values, put together document by document."""
 
-    def __init__(self, style: bytes, normal: Callable[[Token], bytes]) -> None:
+    def __init__(self, style: bytes, normal: Callable[[Token], bytes], ignored: tuple[JsonPath, ...]) -> None:
         self.members = 0
+        self._ignored = ignored
+        self._path: list[str] = []  # of the object whose members are added
         self._pattern: list[bytes] = []
         self._values: list[Any] = []
         self._number = style + b" "
         self._limit = min(_EXACT, 10 ** (int(style[2:-1]) + 1)) if style[-1:] == b"e" else _EXACT
         self._normal = normal
-        self._objects: dict[tuple[str, ...], _Object] = {}
+        self._objects: dict[tuple[tuple[str, ...], tuple[str, ...]], _Object] = {}
         self._texts: dict[str, bytes] = {}
 
     def text(self) -> bytes:
@@ -157,12 +164,12 @@ class _Writing:
         if depth < 0:
             raise _UnsettledError
         self.members += len(value)
-        keys = tuple(value)
-        how = self._objects.get(keys)
+        which = tuple(value), tuple(self._path) if self._ignored else ()
+        how = self._objects.get(which)
         if how is None:
-            how = _object(keys, self._number)
+            how = _object(self._counting(value), self._number)
             if len(self._objects) < _MOST_KNOWN:
-                self._objects[keys] = how
+                self._objects[which] = how
         write, take, limit = self._pattern.append, self._values.append, self._limit
         for key, member in zip(how.keys, how.values(value), strict=True):
             kind = type(member)
@@ -174,8 +181,14 @@ class _Writing:
                 take(self._quoted(member))
             else:
                 write(key.alone)
+                self._path.append(key.name)
                 self.add(member, depth)
-        write(b"} " if value else b"{ } ")
+                self._path.pop()
+        write(b"} " if how.keys else b"{ } ")
+
+    def _counting(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys of an object that are not ignored."""
+        return [key for key in keys if not any(one.takes([*self._path, key]) for one in self._ignored)]
 
     def _array(self, value: list[Any], depth: int) -> None:
         if depth < 0:
@@ -186,8 +199,10 @@ class _Writing:
             self._pattern.append(self._number * len(value))
             self._values += value
         else:
+            self._path.append(ELEMENT)
             for element in value:
                 self.add(element, depth)
+            self._path.pop()
         self._pattern.append(b"] ")
 
     def _quoted(self, value: str) -> bytes:
@@ -199,13 +214,13 @@ class _Writing:
         return text
 
 
-def _object(keys: tuple[str, ...], number: bytes) -> _Object:
-    """Return how objects with keys are written, which stand in the order that they have in the text."""
+def _object(keys: list[str], number: bytes) -> _Object:
+    """Return how objects with keys are written, of which others do not count."""
     quoted = sorted((encode_basestring_ascii(key).encode(), key) for key in keys)
     written = []
-    for at, (text, _) in enumerate(quoted):
+    for at, (text, name) in enumerate(quoted):
         alone = b"{ " * (at == 0) + text.replace(b"%", b"%%") + b" "
-        written.append(_Key(alone, alone + number, alone + b"%b "))
+        written.append(_Key(name, alone, alone + number, alone + b"%b "))
     names = [key for _, key in quoted]
     return _Object(tuple(written), itemgetter(*names) if len(names) > 1 else _members(names))
 

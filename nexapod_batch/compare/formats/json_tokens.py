@@ -77,7 +77,7 @@ class Place:
 def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token] | Documents]]:
     """Return the place and the batches of one document, or of JSON Lines."""
     rule = source.rule
-    together = suffix != "json" and not rule.quoted_numbers and not json_paths(rule.ignore)
+    together = suffix != "json" and not rule.quoted_numbers
     return Place(), _by_lines(source) if together else _batches(source, _Builder(source, many=suffix != "json"))
 
 
@@ -117,7 +117,7 @@ def _documents(lines: bytes, builder: _Builder, number: int) -> Iterator[list[To
     values = documents_of(lines) if builder.is_between else None
     if values is not None:
         yield from _split(builder.drain())
-        yield Documents(lines, values, partial(_tokens, builder.source, number))
+        yield Documents(lines, values, partial(_tokens, builder.source, number), builder.ignored)
         return
     middle = lines.find(b"\n", len(lines) // 2, -1) + 1 or lines.rfind(b"\n", 0, len(lines) // 2) + 1
     if middle and builder.is_between:
@@ -208,7 +208,7 @@ class _Builder:
         self._kept = self._keys = 0  # bytes of the outermost object, and keys of those that are open
         self._want = "a value"
         self._seen = False
-        self._ignored = json_paths(source.rule.ignore)
+        self.ignored = json_paths(source.rule.ignore)
         self._quoted = source.rule.quoted_numbers
 
     @property
@@ -310,9 +310,9 @@ class _Builder:
     def _close_member(self, top: _Object) -> None:
         """End a member of the innermost object; nothing of one that is ignored is kept, but for its key."""
         top.close_member()
-        if self._ignored:
+        if self.ignored:
             path = [ELEMENT if level is None else str(json.loads(level.key)) for level in self._stack]
-            if any(one.takes(path) for one in self._ignored):
+            if any(one.takes(path) for one in self.ignored):
                 top.members[top.key] = b""
 
     def _close(self, token: bytes) -> None:
