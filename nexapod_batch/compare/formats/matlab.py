@@ -90,12 +90,12 @@ def _variables(source: Source, order: str) -> Iterator[memoryview]:
         if len(head) < 8:
             _fault("the end within an element")
         kind, size = struct.unpack(f"{order}II", head)
-        data = source.read(size) if size <= _LARGEST else b""
+        data = memoryview(source.read(size) if size <= _LARGEST else b"")
         if len(data) != size:
             _fault(f"an element of {size} bytes")
         if kind == _PACKED:
             unpacker = zlib.decompressobj()
-            data = unpacker.decompress(data, _LARGEST)
+            data = memoryview(unpacker.decompress(data, _LARGEST))
             if not unpacker.eof:
                 _fault(f"a variable of more than {_LARGEST} bytes, or its end")
             kind, size = struct.unpack_from(f"{order}II", data)
@@ -103,7 +103,7 @@ def _variables(source: Source, order: str) -> Iterator[memoryview]:
         left -= len(data)
         if kind != _MATRIX or size > len(data) or left < 0:
             _fault(f"an element of type {kind}, {size} bytes")
-        yield memoryview(data)[:size]
+        yield data[:size]
 
 
 def _elements(data: memoryview, order: str) -> Iterator[_Element]:
