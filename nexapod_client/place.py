@@ -101,11 +101,20 @@ def _pin_of_token(token: str) -> str:
     return pin if len(pin) == _PIN_CHARS else ""
 
 
+def _home() -> str:
+    """Return the home folder of this account, which an empty HOME means as well."""
+    if os.environ.get("HOME") == "":
+        import pwd  # noqa: PLC0415 - seldom
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    return os.path.expanduser("~")
+
+
 def _local_word() -> dict[str, Any]:
     """Return what the server of this account left; nothing where it is not private to this account."""
     home = os.environ.get("NEXAPOD_HOME")
     if not home:
-        state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        state = os.environ.get("XDG_STATE_HOME") or os.path.join(_home(), ".local/state")
         home = os.path.join(state, "nexapod-batch")
     with suppress(OSError, ValueError):
         descriptor = os.open(os.path.join(home, "server", "local.json"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -94,6 +94,7 @@ REFUSED = {
     "outputs of what may fail": (
         '[schedule]\ndepends_on = [{ job = 41, when = "ended" }]\n' + inputs("job:41/x"), "outputs of accepted jobs only",
     ),
+    "one below another": (inputs("data/x", "a/b") + inputs("fq/a.fq", "./a"), "one is put at a, and another one below it"),
     "the same job twice": ('[schedule]\ndepends_on = [41, "41"]\n', "job 41 stands there twice"),
     "a job that is no name": ("[schedule]\ndepends_on = [true]\n", "wrong type"),
 }  # fmt: skip

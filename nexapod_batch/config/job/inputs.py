@@ -16,7 +16,7 @@ from nexapod_batch.config.job import job_sources, remote_sources, task_lists
 from nexapod_batch.config.job.paths import check_inside
 from nexapod_batch.config.job.sources import SCHEME, local_path
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.files.input_names import MAX_FILES, name_in_folder
+from nexapod_batch.files.input_names import MAX_FILES, name_in_folder, parents
 from nexapod_batch.files.output_files import find, has_glob
 from nexapod_batch.model.job import Input
 from nexapod_batch.model.job_source import is_remote
@@ -52,6 +52,7 @@ def inputs(
         read = _read(one, pins, f"inputs[{number}]", jobs or {}, report)
         where = f"inputs[{number}].target"
         found += [job_input for job_input in read if _check_target(job_input, targets, where, report)]
+    _check_folders({str(place) for place in targets}, report)
     if len(found) > MAX_FILES:
         report.add("inputs", "too many files", got=len(found), wanted=f"at most {MAX_FILES}", hint="pack them into one")
     return tuple(found)
@@ -145,6 +146,16 @@ def _check_target(job_input: Input, taken: set[PurePosixPath], where: str, repor
         report.add(where, "is taken", got=job_input.target, wanted="a file of its own for each input")
     taken.add(place)
     return True
+
+
+def _check_folders(targets: set[str], report: Report) -> None:
+    """Report an input that would lie below another one, which is a file."""
+    for target in sorted(targets):
+        for folder in parents(target):
+            if folder in targets:
+                wanted = "a file of its own for each input"
+                report.add("inputs", f"one is put at {folder}, and another one below it", got=target, wanted=wanted)
+                return
 
 
 def _source(text: str, folder: Path, where: str, report: Report) -> Path | None:
