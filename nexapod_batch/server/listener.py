@@ -225,6 +225,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _end(self, status: bytes) -> None:
         self._headers_are_in()
+        self._in_head = True  # there may be more of it: what is unread must not break the connection
         if not self.transport.is_closing():
             self.transport.write(status + b"connection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()
@@ -287,8 +288,9 @@ class Listener:
         try:
             connection.settimeout(0)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(ServerLimits.first_byte_s):
-                await ready(connection)
+            with suppress(TimeoutError):  # it may be there all the same, where this loop was late
+                async with asyncio.timeout(ServerLimits.first_byte_s):
+                    await ready(connection)
             first = connection.recv(1, socket.MSG_PEEK)
             if not first:
                 return
