@@ -34,8 +34,8 @@ _DEPTH = 1_000
 #: Bytes of a string or a number; bytes and keys that are kept to put the keys of objects in order.
 _LONGEST, _MOST_KEPT, _MOST_KEYS = 1 << 26, 1 << 30, 5_000_000
 _BATCH = 4_096
-#: Bytes of lines that are read as wholes: what is made of one may take fifty times as much memory.
-_LONGEST_LINE = 1 << 20
+#: Bytes of a line that is read as a whole: what is made of one may take eighty times as much memory.
+_LONGEST_LINE = 1 << 18
 _OPEN, _CLOSE = (b"{", b"["), (b"}", b"]")
 
 
