@@ -11,25 +11,28 @@ must know what their reports were committed to.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError
 from msgspec import json as msgjson
 
-from nexapod_batch.errors import VerificationError
-from nexapod_batch.files import careful
+from nexapod_batch.errors import TryAgainError, VerificationError
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.mesh.commitment import check_commitments
+from nexapod_batch.mesh.segments import MAX_SEGMENTS, check_room
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["BOUND", "COMMITTED", "forget_bound", "in_folder", "note_taken"]
+__all__ = ["BOUND", "COMMITTED", "forget_bound", "in_folder", "keep", "note_taken"]
 
 COMMITTED, BOUND = "committed", "bound"
 _MOST, _NAME = 4 << 20, re.compile(r"[0-9]{20}-[0-9a-f]{64}")
@@ -50,6 +53,22 @@ def in_folder(spool: Path, folder: str) -> Iterator[tuple[Path, dict[str, str]]]
             except (OSError, DecodeError, VerificationError):
                 committed = {}
             yield path, committed
+
+
+def keep(spool: Path, committed: Mapping[str, str]) -> None:
+    """Keep what a node committed itself to; the same again is there already. TryAgainError where too much waits."""
+    if not committed:
+        return
+    data = msgjson.encode(committed, order="sorted")
+    folder, digest = spool / COMMITTED, hashlib.sha256(data).hexdigest()
+    own_folder(folder, below=base_of(spool))
+    waiting = os.listdir(folder)
+    if any(name.endswith(digest) for name in waiting):
+        return
+    if len(waiting) >= MAX_SEGMENTS:
+        raise TryAgainError("too many commitments wait to be taken in", wanted=f"at most {MAX_SEGMENTS} files")
+    check_room(folder, len(data))
+    atomic.write(folder / f"{time.time_ns():020d}-{digest}", data, mode=0o600)
 
 
 def note_taken(path: Path) -> None:

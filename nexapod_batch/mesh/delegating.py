@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+from nacl.bindings.crypto_sign import crypto_sign_open
+from nacl.exceptions import BadSignatureError
+
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, Delegation, encode_delegation
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.replica import Bundle
 
-__all__ = ["delegation_message", "delegation_of", "opened_bundle"]
+__all__ = ["delegation_message", "delegation_of", "opened_bundle", "signature_of"]
+
+_SIGNATURE_BYTES = 64
 
 
 def opened_bundle(envelope: bytes, coordinators: Mapping[str, bytes], node: str) -> Bundle:
@@ -45,3 +50,18 @@ def delegation_of(bundle: Bundle, seed: bytes) -> Delegation:
 def delegation_message(bundle: Bundle, seed: bytes) -> bytes:
     """Return the bytes under a node's signature on a delegation."""
     return pae(DELEGATION_TYPE, encode_delegation(delegation_of(bundle, seed)))
+
+
+def signature_of(text: str, message: bytes, public: bytes, launch: str) -> bytes:
+    """Return a node's signature for the key of a launch, of its hex digits; VerificationError where it is none."""
+    try:
+        signed = bytes.fromhex(text)
+    except ValueError:
+        signed = b""
+    if len(signed) != _SIGNATURE_BYTES:
+        raise VerificationError("a launch is acknowledged without the node's signature for its key")
+    try:
+        crypto_sign_open(signed + message, public)
+    except BadSignatureError as error:
+        raise VerificationError(f"the node's signature for the key of launch {launch} does not verify") from error
+    return signed

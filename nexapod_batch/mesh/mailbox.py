@@ -24,26 +24,22 @@ Every step may be repeated: a crash between two of them is mended by the node's 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct
 from msgspec import json as msgjson
-from nacl.bindings.crypto_sign import crypto_sign_open
-from nacl.exceptions import BadSignatureError
 
 from nexapod_batch import log
-from nexapod_batch.errors import TryAgainError, VerificationError
+from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.mesh import commitment_files, holding, listening, live_logs
 from nexapod_batch.mesh.commitment_files import COMMITTED
-from nexapod_batch.mesh.delegating import delegation_message
+from nexapod_batch.mesh.delegating import delegation_message, signature_of
 from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
-from nexapod_batch.mesh.segments import MAX_SEGMENTS, check_room, keep_lines
+from nexapod_batch.mesh.segments import keep_lines
 from nexapod_batch.model.networks import KEPT_NETWORKS
 from nexapod_batch.spool import layout
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
@@ -73,7 +69,6 @@ _MAX_MESSAGE = 2 * MAX_BUNDLE
 _SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 _STATES = frozenset({"UNKNOWN", "NEW", "QUEUED", "ACTIVE"}) | _SETTLED
 _TEXT = 4000  # characters of a reason that are kept
-_SIGNATURE_BYTES = 64
 
 
 class Note(Struct, frozen=True, kw_only=True):
@@ -238,7 +233,7 @@ class Mailbox:
             self._acknowledge(name, call, public, coordinators)
         for launch, why in call.refused.items():
             self._refuse(launch, why)
-        self._keep_commitments(call.committed)
+        commitment_files.keep(self.spool, call.committed)
         if call.holds_no_more:
             atomic.write(self.spool / FOLLOWED, b"%d\n" % call.epoch, mode=0o600)
         kept = {}
@@ -317,10 +312,9 @@ class Mailbox:
             return
         if message.bundle is not None:
             launch = message.bundle.launch
-            signed = _signature(call.delegations.get(launch, ""))
             payload = open_envelope(message.bundle.envelope.encode(), BUNDLE_TYPE, coordinators, limit=MAX_BUNDLE)
             wanted = delegation_message(decode_bundle(payload.payload), bytes.fromhex(message.bundle.seed))
-            _verify(signed, wanted, public, launch)
+            signed = signature_of(call.delegations.get(launch, ""), wanted, public, launch)
             atomic.write(self.spool / DELEGATIONS / launch, signed, mode=0o600)
             self.keep_given(launch)
         path.unlink(missing_ok=True)
@@ -343,21 +337,6 @@ class Mailbox:
             self.keep_given(launch)
             self._keep_word(launch, Said(state="FAILED", reason=why, code="agent.refused"))
             self.withdraw(f"launch-{launch}")
-
-    def _keep_commitments(self, committed: Mapping[str, str]) -> None:
-        """Keep what the node committed itself to; the same again is there already."""
-        if not committed:
-            return
-        data = msgjson.encode(committed, order="sorted")
-        folder, digest = self.spool / COMMITTED, hashlib.sha256(data).hexdigest()
-        own_folder(folder, below=base_of(self.spool))
-        waiting = os.listdir(folder)
-        if any(name.endswith(digest) for name in waiting):
-            return
-        if len(waiting) >= MAX_SEGMENTS:
-            raise TryAgainError("too many commitments wait to be taken in", wanted=f"at most {MAX_SEGMENTS} files")
-        check_room(folder, len(data))
-        atomic.write(folder / f"{time.time_ns():020d}-{digest}", data, mode=0o600)
 
     def _keep_word(self, launch: str, said: Said) -> None:
         if not layout.is_launch_key(launch) or said.state not in _STATES:
@@ -404,20 +383,3 @@ class Mailbox:
         """Keep what a node said of itself, where that is something else than before."""
         if note != self.note():
             atomic.write(self.spool / NOTE, msgjson.encode(note), mode=0o600)
-
-
-def _signature(text: str) -> bytes:
-    try:
-        signed = bytes.fromhex(text)
-    except ValueError:
-        signed = b""
-    if len(signed) != _SIGNATURE_BYTES:
-        raise VerificationError("a launch is acknowledged without the node's signature for its key")
-    return signed
-
-
-def _verify(signed: bytes, message: bytes, public: bytes, launch: str) -> None:
-    try:
-        crypto_sign_open(signed + message, public)
-    except BadSignatureError as error:
-        raise VerificationError(f"the node's signature for the key of launch {launch} does not verify") from error
