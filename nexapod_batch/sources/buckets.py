@@ -93,18 +93,24 @@ def named_errors(url: str, *, begun: bool = False) -> Iterator[None]:
     except PreconditionError as error:
         raise ConnectionError("it was changed while it was read") from error
     except BaseError as error:
-        if _EXPIRED.search(str(error)):  # S3 says it with 400
-            raise SourceError(f"the login for {url} is not good any more", got=one_line(error), hint=_RENEW) from error
-        if "NoSuchBucket" in str(error):  # of a listing, which knows no missing object
-            raise SourceError(f"{url} does not exist", got="no such bucket") from error
-        if _NO_LISTING in str(error):
-            hint = "a key has a character that XML has not, or AWS_ENDPOINT_URL is no server of S3: name other folders"
-            raise SourceError(f"{url} cannot be listed", got=one_line(error), hint=hint) from error
-        if _ODD_KEY in str(error):
-            hint = "name folders that have none of these, or rename the object"
-            raise SourceError(f"{url} has a key that is no plain path", got=one_line(error), hint=hint) from error
-        hint = "look at AWS_ENDPOINT_URL and at the network, then try again"
-        raise UnreachableError(f"{url} cannot be reached now", got=one_line(error), hint=hint) from error
+        raise _named(url, error) from error
+
+
+def _named(url: str, error: BaseError) -> SourceError | UnreachableError:
+    """Return the error for what obstore has no class for."""
+    why = str(error)
+    if _EXPIRED.search(why):  # S3 says it with 400
+        return SourceError(f"the login for {url} is not good any more", got=one_line(error), hint=_RENEW)
+    if "NoSuchBucket" in why:  # of a listing, which knows no missing object
+        return SourceError(f"{url} does not exist", got="no such bucket")
+    if _NO_LISTING in why:
+        hint = "a key has a character that XML has not, or AWS_ENDPOINT_URL is no server of S3: name other folders"
+        return SourceError(f"{url} cannot be listed", got=one_line(error), hint=hint)
+    if _ODD_KEY in why:
+        hint = "name folders that have none of these, or rename the object"
+        return SourceError(f"{url} has a key that is no plain path", got=one_line(error), hint=hint)
+    hint = "look at AWS_ENDPOINT_URL and at the network, then try again"
+    return UnreachableError(f"{url} cannot be reached now", got=one_line(error), hint=hint)
 
 
 def one_line(error: BaseException) -> str:

@@ -151,3 +151,14 @@ def test_cancel_twice_is_no_error(home: Home) -> None:
     again = home.call("cancel", "1")
     assert (again.code, again.out) == (0, "nothing to do: all of these have ended, or are cancelled already\n")
     assert home.call("cancel", "2").code == 66
+
+
+def test_first_submissions_of_all_may_come_together(home: Home) -> None:
+    """Each finds the keys and the node that another one has just made, or makes them; all of them are stored."""
+    job = home.descriptor(HELD)
+    argv, quiet = [PROGRAM, "submit", str(job)], subprocess.DEVNULL
+    started = [subprocess.Popen(argv, env=home.env, cwd=home.folder, stdout=quiet, stderr=subprocess.PIPE) for _ in range(6)]
+    said = [process.communicate(timeout=300)[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0] * 6, said
+    assert len(home.jobs()) == 6
+    assert len(home.json("node", "ls")["nodes"]) == 1

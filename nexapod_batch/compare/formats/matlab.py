@@ -198,8 +198,9 @@ def _text(element: _Element, order: str) -> str:
     encoding = _TEXTS.get(element.type)
     if encoding is None:
         _fault(f"text of type {element.type}")
-    ordered = f"{encoding}-{'le' if order == '<' else 'be'}" if encoding in {"utf-16", "utf-32"} else encoding
-    return bytes(element.data).decode(ordered, "backslashreplace")
+    if encoding in {"utf-16", "utf-32"}:
+        encoding += "-le" if order == "<" else "-be"
+    return bytes(element.data).decode(encoding, "backslashreplace")
 
 
 def _values(name: str, found: _Array, order: str) -> Iterator[Batch]:

@@ -203,7 +203,20 @@ def _of_tasks(
     found = task_lists.recalled(pins, key)
     if found is not None:
         return found
-    found, texts, missing = [], [], 0
+    texts: list[str] = []
+    found = _looked_at(job, job_input, pins, where, taken, texts, report)
+    if not report.problems:
+        task_lists.remember(pins, key, texts, found)
+    return found
+
+
+def _looked_at(
+    job: Job, job_input: Input, pins: Pins, where: str, taken: dict[str, Sequence[Input]], texts: list[str],
+    report: Report,
+) -> list[Input]:  # fmt: skip
+    """Return the same by looking at each file; `texts` gets the source of each task."""
+    found: list[Input] = []
+    missing = 0
     source, target = template(job_input.source), template(job_input.target)
     is_moved = job_input.target != job_input.source
     for index, values in values_of_tasks(job):
@@ -222,8 +235,6 @@ def _of_tasks(
                 found.append(Input(row.source, name, row.sha256, row.executable, index))
     if missing > _TOLD:
         report.add(f"{where}.source", f"and {missing - _TOLD} more files like these cannot be used")
-    if not report.problems:
-        task_lists.remember(pins, key, texts, found)
     return found
 
 

@@ -44,9 +44,9 @@ def recalled(pins: Pins, key: str) -> list[Input] | None:
         return None
 
 
-def remember(pins: Pins, key: str, names: Sequence[str], found: Sequence[Input]) -> None:
+def remember(pins: Pins, key: str, names: Sequence[str], inputs: Sequence[Input]) -> None:
     """Remember the inputs of tasks whose sources are these names, task by task, if each is that very file."""
-    if len(found) < _MANY or len(found) != len(names):
+    if len(inputs) < _MANY or len(inputs) != len(names):
         return
-    if all(one.source == pins.path(name) for one, name in zip(found, names, strict=True)):
-        pins.remember(key, names, [one.sha256 for one in found], msgspec.json.encode(found))
+    if all(one.source == pins.path(name) for one, name in zip(inputs, names, strict=True)):
+        pins.remember(key, names, [one.sha256 for one in inputs], msgspec.json.encode(inputs))

@@ -92,10 +92,7 @@ def submit(
     document = document_of(job)
     uuid = _uuid7(c.now(), c.random(10))
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        if job.container is not None:
-            images.hold(c, more=job.container.sha256)
-        if kept_inputs.removals(c) != removals:  # by whoever wrote the database meanwhile
-            kept_inputs.keep(c, inputs, folder)
+        _hold(c, job, inputs, folder, removals)
         job_id = _store(c, job, document, uuid, folder, user=user or account(), foreign=foreign)
         if also is not None:
             also(job_id)
@@ -118,6 +115,14 @@ def _keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> tuple[int, i
         removals = kept_inputs.removals(c)
         kept_inputs.keep(c, inputs, folder)
     return removals
+
+
+def _hold(c: Coordinator, job: Job, inputs: Sequence[Input], folder: Path, removals: tuple[int, int]) -> None:
+    """Let nobody remove what the job needs, and keep it again where somebody did; who calls has the lock."""
+    if job.container is not None:
+        images.hold(c, more=job.container.sha256)
+    if kept_inputs.removals(c) != removals:  # by whoever wrote the database meanwhile
+        kept_inputs.keep(c, inputs, folder)
 
 
 def _check_destination(c: Coordinator, job: Job) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -368,6 +369,7 @@ def _unknown(c: Coordinator, name: str) -> NotFoundError:
 
 def _node_key(c: Coordinator, name: str) -> Signer:
     key = keys.key_file(c, name)
-    if key.exists():
-        return keyfile.load(key)
-    return keyfile.create(key, f"nexapod-batch node {name}")
+    if not key.exists():
+        with suppress(FileExistsError):  # another first command was faster
+            return keyfile.create(key, f"nexapod-batch node {name}")
+    return keyfile.load(key)

@@ -24,6 +24,7 @@ from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.reason import Code, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
@@ -79,22 +80,26 @@ def end_what_was_restored(c: Coordinator) -> int:
     lacks_launches = _handed(c) > c.store.launches.newest()
     if not lacks_launches and _continues(c):
         return 0
-    joined, stored = {node.id for node in c.nodes() if node.joined}, REASON.stored()
+    joined = {node.id for node in c.nodes() if node.joined}
     open_launches = c.store.launches.all_open() if lacks_launches else ()
     rows = [row for row in open_launches if row.node_id not in joined]
     with c.store.atomic():
         c.store.ledger.append([event(Kind.RESTORED, c.now(), launches=len(rows))])
         if joined:
             begin_epoch(c)
-        for row in rows:
-            gone = c.store.launches.lose(row.id, execution=Execution.LOST.value, reason=stored, now=c.now())
-            c.store.tasks.note_news(sorted(set(gone)))
-            c.store.launches.end(launch_reason(row.id, REASON))
+        _end(c, [row.id for row in rows])
     if joined:
         expect_words(c)
     mark(c)
     forget_head(c)
     return len(rows)
+
+
+def _end(c: Coordinator, launches: Sequence[int]) -> None:
+    for launch in launches:
+        gone = c.store.launches.lose(launch, execution=Execution.LOST.value, reason=REASON.stored(), now=c.now())
+        c.store.tasks.note_news(sorted(set(gone)))
+        c.store.launches.end(launch_reason(launch, REASON))
 
 
 def forget_head(c: Coordinator) -> None:

@@ -72,15 +72,11 @@ def put(
         SchedulerError: The connection was cut, or what arrived is not what was sent.
 
     """
-    start: Sequence[str] = ()
-    absent = None
     all_sizes = {digest: os.stat(path).st_size for digest, path in sources.items()}
-    if len(sources) >= _MANY:
-        start = python()
-        absent = _absent(transport, start, folder, all_sizes)
+    start = python() if len(sources) >= _MANY else ()
+    absent = _absent(transport, start, folder, all_sizes) if start else None
     if absent is None:  # few files, or nothing there that could tell
-        start = ()
-        absent = _absent_by_name(transport, folder, all_sizes)
+        start, absent = (), _absent_by_name(transport, folder, all_sizes)
     left = {digest: sources[digest] for digest in absent}
     sizes = {digest: all_sizes[digest] for digest in absent}
     hears = sending or _Nobody()
