@@ -8,6 +8,7 @@ import pytest
 from clusters.dask import DaskCluster
 from nvml import SECOND, Driver
 from real.dask_homes import DaskHome, lying_python
+from spools import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,8 +127,9 @@ def test_what_no_worker_has_is_explained(
 
 def test_a_paused_worker_is_explained(home: DaskHome, cluster: DaskCluster) -> None:
     """A worker that has more memory in use than it may pauses: nothing is given to it, and `explain` says why."""
-    cluster.start_worker("w4", more=["--memory-limit", "50MiB"])
+    worker = cluster.start_worker("w4", more=["--memory-limit", "50MiB"])
     try:
+        until(lambda: "Pausing worker" in cluster.log(worker), "the worker to pause")
         home.pool(cluster.address, partition={"workers": ["w4"]})
         job = home.start('[job]\nname = "t"\ncommand = ["true"]\n[quorum]\nagree = 1\ndistinct = "run"\n')
         assert "pool says NEW, worker w4 is paused" in home.explain(f"{job}_0")
