@@ -198,7 +198,7 @@ class Passing(BaseHTTPRequestHandler):
         self.wfile.flush()
         if len(body) > self.server.part:
             self.server.reached.set()
-            self.server.open.wait(60)
+            self.server.open.wait(600)
         self.wfile.write(body[self.server.part :])
         link.close()
 
