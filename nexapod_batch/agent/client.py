@@ -26,6 +26,8 @@ from nexapod_batch.errors import ConfigError, TryAgainError, UnreachableError, U
 from nexapod_batch.mesh import signatures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["Client", "RefusedError", "Reply", "check_url"]
@@ -101,6 +103,7 @@ class Client:
         """Connect to nothing yet."""
         self._signer, self._aimed = signer, ("", "")
         self._connection: http.client.HTTPConnection | None = None
+        self._when_sent: Callable[[], None] | None = None
         self.ahead_s = 0.0  # of the server's clock, before ours
         self.aim(url, pin)
 
@@ -131,16 +134,24 @@ class Client:
 
     def ask(
         self, method: str, path: str, body: bytes | memoryview = b"", *, media: str = "application/json",
-        patience_s: float = 0.0, more: dict[str, str] | None = None,
+        patience_s: float = 0.0, more: dict[str, str] | None = None, when_sent: Callable[[], None] | None = None,
     ) -> Reply:  # fmt: skip
         """Return the answer to a signed request; with a clock that is off it is asked once more, by the server's.
 
-        `more` are further headers, among them the `content-digest` of the body where it is known already.
+        `more` are further headers, among them the `content-digest` of the body where it is known already. `when_sent`
+        is called when all of it was sent, and only the answer is to come.
         """
+        self._when_sent = when_sent
         reply = self._once(method, path, body, media, patience_s, more or {})
         if reply.status == 401 and self._learn(reply):
             reply = self._once(method, path, body, media, patience_s, more or {})
         return reply
+
+    def another(self) -> Client:
+        """Return a client for the same coordinator, with a connection of its own."""
+        made = Client(*self._aimed, self._signer)
+        made.ahead_s = self.ahead_s
+        return made
 
     def close(self) -> None:
         """End the connection."""
@@ -191,6 +202,8 @@ class Client:
         if connection.sock is not None:
             connection.sock.settimeout(wait_s)
         connection.request(method, path, body if method in _WITH_BODY else None, head)
+        if self._when_sent is not None:
+            self._when_sent()
         response = connection.getresponse()
         data = response.read(_MAX_ANSWER + 1)
         if len(data) > _MAX_ANSWER:

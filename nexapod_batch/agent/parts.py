@@ -1,4 +1,4 @@
-"""The parts of a file that a node sends: the next one is read and hashed while one is on its way."""
+"""The parts of a file that a node sends: the next one is read and hashed while those before it are on their way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from nexapod_batch.mesh.blobs import PART
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Part", "Parts"]
+__all__ = ["ON_THE_WAY", "Part", "Parts"]
+
+#: Parts that are sent, or wait for their answer, at once.
+ON_THE_WAY = 2
 
 
 class Part(NamedTuple):
@@ -29,10 +32,10 @@ class Parts:
     """The parts of one file that is open; as a context manager, nothing reads it any more at the end."""
 
     def __init__(self, fd: int) -> None:
-        """Make room for two parts, or for the whole file; it is used again and again, for new memory costs much."""
+        """Make room for some parts, or for the whole file; it is used again and again, for new memory costs much."""
         self._fd, self.total = fd, os.fstat(fd).st_size
         room = min(PART, self.total + 1)
-        self._blocks = [memoryview(bytearray(room)) for _ in range(2 if self.total > PART else 1)]
+        self._blocks = [memoryview(bytearray(room)) for _ in range(ON_THE_WAY + 1 if self.total > PART else 1)]
         self._reader = ThreadPoolExecutor(1)
         self._ahead: Future[Part] | None = None
 
@@ -53,7 +56,7 @@ class Parts:
         return digest.hexdigest()
 
     def begins(self, at: int) -> Part:
-        """Return the part that begins at a byte, whose data count until this is called again.
+        """Return the part that begins at a byte, whose data count until this was called as often as parts are sent.
 
         Raises:
             TryAgainError: The file ends before that.
@@ -71,7 +74,8 @@ class Parts:
         return part
 
     def _read(self, at: int) -> Part:
-        """Read into the block that is not on its way."""
-        self._blocks.reverse()
-        data = self._blocks[0][: os.preadv(self._fd, [self._blocks[0]], at)]
+        """Read into the block that has been on its way for longest."""
+        block = self._blocks.pop(0)
+        self._blocks.append(block)
+        data = block[: os.preadv(self._fd, [block], at)]
         return Part(at, data, signatures.content_digest(data))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.agent import room
 from nexapod_batch.agent.client import RefusedError
+from nexapod_batch.agent.lanes import Lanes
 from nexapod_batch.agent.parts import Parts
 from nexapod_batch.errors import TryAgainError, UnreachableError, UnsafeOutputError
 from nexapod_batch.files import output_files
@@ -99,29 +100,23 @@ def send(client: Client, path: Path, name: str) -> str:
 def _send(client: Client, parts: Parts) -> str:
     digest, tries = parts.sha256(), 0
     at = _offset(client, digest)
-    while at >= 0:
-        part = parts.begins(at)
-        more = {"upload-offset": str(at), "upload-length": str(parts.total), "content-digest": part.digest}
-        try:
-            reply = client.ask("PATCH", f"/v1/blobs/{digest}", part.data, media="application/octet-stream", more=more)
-        except UnreachableError:
-            tries += 1
-            if tries >= _TRIES:
-                raise
-            time.sleep(_PAUSE_S * tries)
-            at = _offset(client, digest)
-            continue
-        if reply.status == 409:
-            at = int(reply.headers.get("upload-offset", "0"))
-            tries += 1
-            if tries >= _TRIES:
+    with Lanes(client, f"/v1/blobs/{digest}", parts) as lanes:
+        while at >= 0:
+            try:
+                reply = lanes.send(at)
+            except UnreachableError:
+                tries += 1
+                if tries >= _TRIES:
+                    raise
+                time.sleep(_PAUSE_S * tries)
+                at = _offset(client, digest)
+                continue
+            if reply is None:
+                return digest
+            before, at = at, int(reply.headers.get("upload-offset", "0"))
+            tries = 0 if at > before else tries + 1
+            if reply.status != 409 or tries >= _TRIES:
                 raise RefusedError(reply)
-            continue
-        if reply.status >= 300:
-            raise RefusedError(reply)
-        at += len(part.data)
-        if at >= parts.total:
-            return digest
     return digest
 
 

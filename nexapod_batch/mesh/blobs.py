@@ -11,6 +11,7 @@ import hashlib
 import os
 import time
 from contextlib import suppress
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import TryAgainError, UsageError, VerificationError
@@ -55,6 +56,7 @@ class Upload:
         if not is_hex(digest, 64):
             raise UsageError("not a SHA-256", got=repr(digest[:80]), wanted="64 hex digits in lower case")
         self.digest, self.target, self._partial = digest, folder / digest, folder / f".{digest}{_PARTIAL}"
+        self._pages: mmap | None = None  # from which parts go to the disk that lie elsewhere in memory
 
     def complete(self) -> bool:
         """Say whether all of it is there."""
@@ -87,20 +89,49 @@ class Upload:
                 raise OffsetError(size)
             digest = kept_hashes.take(self._partial, before)
             try:
-                left, place = memoryview(data), size
-                while left:
-                    written = os.pwrite(fd, left, place)
-                    left, place = left[written:], place + written
+                self._write(fd, memoryview(data), size)
             except OSError as error:
                 os.ftruncate(fd, size)
                 raise TryAgainError("a part cannot be kept", got=error.strerror) from error
-            _begin_to_keep(fd, size, len(data))
             if digest is not None:
                 digest.update(data)
                 kept_hashes.keep(self._partial, os.fstat(fd), digest)
             return size + len(data)
         finally:
             os.close(fd)
+
+    def _write(self, fd: int, data: memoryview, at: int) -> None:
+        past = self._write_past_cache(fd, data, at) if len(data) >= _BLOCK and not (at | len(data)) % PAGESIZE else 0
+        left, place = data[past:], at + past
+        while left:
+            written = os.pwrite(fd, left, place)
+            left, place = left[written:], place + written
+        if past < len(data):
+            _begin_to_keep(fd, at, len(data))
+
+    def _write_past_cache(self, fd: int, data: memoryview, at: int) -> int:
+        """Write whole pages to the disk itself; return how many bytes were, 0 where that cannot be.
+
+        In new memory of the page cache they would cost more than hashing and TLS together.
+        """
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+            return os.pwrite(fd, self._in_whole_pages(data), at)
+        except OSError:  # a file system that has no such writes; a full disk is told when it is tried otherwise
+            return 0
+        finally:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+    def _in_whole_pages(self, data: memoryview) -> memoryview:
+        """Return the same bytes at the beginning of a page of memory."""
+        if isinstance(data.obj, mmap):
+            return data
+        if self._pages is None or len(self._pages) < len(data):
+            self._pages = mmap(-1, len(data), flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        pages = memoryview(self._pages)[: len(data)]
+        pages[:] = data
+        return pages
 
     def _is_alone(self, fd: int) -> bool:
         """Hold the partial file that is open; say whether nobody else does, and it still is the partial file."""

@@ -16,15 +16,17 @@ from functional.test_serve_inputs import CONTENT, DIGEST, WISH, send, state, tok
 from servers import running
 from starlette.requests import Request
 
-from nexapod_batch.agent.client import Client
+from nexapod_batch.agent import transfer
+from nexapod_batch.agent.client import Client, RefusedError
 from nexapod_batch.agent.home import AgentHome
 from nexapod_batch.config.settings import Paths
-from nexapod_batch.mesh.blobs import KEPT_S
+from nexapod_batch.mesh.blobs import KEPT_S, PART
 from nexapod_batch.server import bodies, person_uploads
 from nexapod_batch.server.problems import TOO_SLOW, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from servers import Running
 
@@ -156,3 +158,28 @@ def test_what_a_node_stopped_sending_gives_its_room_back(server: Running, node: 
     os.utime(partial, (time.time() - 2 * KEPT_S,) * 2)
     assert part(node, CONTENT, 0, CONTENT, 10).status == 204
     assert [path.name for path in (spool / "blobs").iterdir()] == [DIGEST]
+
+
+@pytest.mark.parametrize(
+    ("size", "there"),
+    [(0, 0), (1, 0), (PART, 0), (PART + 1, 0), (4 * PART + 5, 0), (3 * PART, PART + 3), (2 * PART + 5, 2 * PART)],
+    ids=["empty", "one byte", "one part", "a byte more", "many parts", "gone on with", "its end alone"],
+)
+def test_a_file_of_some_parts_arrives_as_it_is(server: Running, node: Client, tmp_path: Path, size: int, there: int) -> None:
+    """Whatever is on its way at once; from the byte on at which it was cut off."""
+    spool, content = server.home / "spool/n", hashlib.shake_128(b"a file").digest(size)
+    (spool / "wanted/1_0.1").write_text("")
+    (tmp_path / "out").write_bytes(content)
+    for at in range(0, there, PART):
+        assert part(node, content, at, content[at : min(at + PART, there)], size).status == 204
+    digest = transfer.send(node, tmp_path, "out")
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert (spool / "blobs" / digest).read_bytes() == content
+
+
+def test_a_file_that_is_taken_no_more_is_told(server: Running, node: Client, tmp_path: Path) -> None:
+    """Of parts that are on their way at once the first one that was refused says why."""
+    (server.home / "spool/n/wanted/1_0.1").write_text(f"{PART}\n")
+    (tmp_path / "out").write_bytes(bytes(3 * PART))
+    with pytest.raises(RefusedError, match="more than was asked for"):
+        transfer.send(node, tmp_path, "out")

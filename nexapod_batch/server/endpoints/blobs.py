@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 from starlette.responses import Response
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 T = TypeVar("T")
+#: Who appends to a blob, one after the other in the order in which parts came.
+_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 #: Bytes of one blob, and of all that one node may have here at once.
 MAX_BLOB, MAX_OF_NODE = 1 << 40, 1 << 40
 
@@ -75,7 +78,8 @@ async def append(call: Call) -> Response:
         return _append(spool, upload, start, call.body, total)
 
     try:
-        size = await _in_thread(act)
+        async with _turns.setdefault(str(upload.target), asyncio.Lock()):
+            size = await _in_thread(act)
     except OffsetError as error:
         more = {**progress_headers(error.size, complete=False), "retry-after": "1"}
         raise RequestError(problems.CONFLICT, error.what, got=start, wanted=error.size, headers=more) from None
