@@ -8,7 +8,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home
+from homes import TRUE, Home
+from spools import until
+
+from nexapod_batch.config.settings import Paths
+from nexapod_batch.coordinator import open_coordinator
+from nexapod_batch.coordinator.pass_faults import Faults
+from nexapod_batch.coordinator.steps.decide import decide_news
+from nexapod_batch.coordinator.steps.ingest import ingest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,3 +140,21 @@ def test_outputs_that_are_away_are_waited_for(home: Home) -> None:
     aside.rename(work)
     assert home.call("wait", "1").code in {0, 3}
     assert home.json("show", 1)["job"]["state"] != "active"
+
+
+def test_a_pass_whose_time_is_over_compares_little(home: Home) -> None:
+    """One task of all jobs whose outputs are compared, and what is quick; the next pass goes on. Nothing is lost."""
+    gate = home.folder / "gate"
+    say = f"until test -e {gate}; do sleep 0.05; done; echo 1.0$(date +%N) > a.csv"
+    compared = JOB.format(flag=home.folder / "flag", say=say, agree=2).replace("replicas = 3\nmax_replicas = 3\n", "")
+    for text in (compared, compared, TRUE):
+        assert home.submit(text.replace("[quorum]", '[array]\nids = "0-2"\n[quorum]')).code == 0
+    gate.touch()
+    until(lambda: len(home.lines("mine")) >= 18, "all reports")
+    home.end()
+    with open_coordinator(Paths.from_environment(home.env)) as c:
+        ingest(c, c.nodes(), Faults())
+        over = time.monotonic()
+        assert [decide_news(c, Faults(), over) for _ in range(4)] == [4, 1, 1, 1]
+        assert decide_news(c, Faults(), time.monotonic() + 600) == 2
+        assert [c.store.jobs.progress([job])["accepted"] for job in (1, 2, 3)] == [3, 3, 3]

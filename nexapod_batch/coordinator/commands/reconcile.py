@@ -75,6 +75,7 @@ class Pass(Struct, kw_only=True):
     quarantined: int = 0
     lost: int = 0
     news: bool = False  # something is to be decided already: backends refused what they were given
+    left: bool = False  # there was no time to decide everything
     moved: int = 0  # taken back from machines whose owners let nothing start
     faults: list[Reason] = field(default_factory=list)  # new since the last pass
     standing: list[Reason] = field(default_factory=list)  # told before and still there
@@ -160,7 +161,8 @@ def _pass(
     told = overrule(c, ends, intake.behind)
     _keep_reasons(c, launches)
     done.moved = take_back(c, nodes)
-    done.decided = decide_news(c, faults)  # 4. verdicts
+    done.decided = decide_news(c, faults, end)  # 4. verdicts
+    done.left = _over(end) and bool(c.store.jobs.with_news())
     stop_owed(c, faults)
     done.launched, exhausted = dispatch(c, faults, unusable, end, first_job)  # 5. more replicas
     for job, task in exhausted:

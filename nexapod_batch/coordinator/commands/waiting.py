@@ -170,6 +170,7 @@ class Pace(Struct):
     published_now: bool = False  # the last pass published results, and reports do not pour in
     closing: bool = False  # and soon all of them are here
     ended: bool = False  # all jobs have
+    left: bool = False  # the last pass had no time for all that it knew
     idle: int = 0  # passes in a row that found nothing new
 
     def results_s(self, now: float) -> float:
@@ -186,11 +187,11 @@ class Pace(Struct):
 
     def note(self, done: Pass, began: float, results_s: float) -> None:
         """Take in what a pass did, which had `results_s` seconds for results."""
-        self.coming = done.ingested > 0
+        self.coming, self.left = done.ingested > 0, done.left
         self.busy = done.ingested > _MANY
         self.published_now = done.published > 0 and not self.busy
         self.closing = self.coming and (self.closing or done.near_end)
-        if done.ingested or done.launched or done.published:
+        if done.ingested or done.launched or done.published or done.left:
             self.idle = 0
         else:
             self.idle = min(self.idle + 1, 10)
@@ -212,10 +213,12 @@ class Pace(Struct):
     @property
     def slowest(self) -> float:
         """Return after how many seconds there is a pass, where everything that can happen is seen."""
-        return _LONG * self.slower
+        return self.shortest if self.left else _LONG * self.slower
 
     def longest(self, seen: _Seen) -> float:
         """Return after how many seconds there is a pass, even if nothing happens."""
+        if self.left:
+            return self.shortest
         away = bool(seen.stamps) and None not in seen.stamps.values()  # nothing to be seen without a connection
         if away and self.idle > 1:
             return _FAR_LONG

@@ -5,6 +5,7 @@ Decisions are functions of the replicas alone, so a pass may be repeated or inte
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -40,36 +41,56 @@ if TYPE_CHECKING:
 
 __all__ = ["decide_news", "decide_task"]
 
-#: Tasks decided in one transaction.
-BATCH = 2_000
+#: Tasks decided in one transaction, at most; where outputs are compared as many as take about so many seconds.
+BATCH, _BRIEF_S = 2_000, 0.5
 
 
 @no_collection()
-def decide_news(c: Coordinator, faults: Faults) -> int:
+def decide_news(c: Coordinator, faults: Faults, end: float | None = None) -> int:
     """Decide every task with news; return how many. Replicas that are no longer needed are owed a stop afterwards.
 
-    A task whose outputs must be compared and cannot be read now keeps its news for a later pass.
+    A task whose outputs must be compared and cannot be read now keeps its news for a later pass. Jobs whose outputs are
+    compared come last, another one first each time: it may take long. Behind `end`, by the monotonic clock, what is
+    left waits for the next pass, but for some tasks of each other job, and one of theirs.
     """
     decided = 0
     nodes = c.nodes_by_id()
-    for job_id in c.store.jobs.with_news():
-        waits: dict[int, NexapodError] = {}
-        while True:
-            found = c.store.tasks.with_news(job_id, BATCH + len(waits))
-            tasks = [task for task in found if task.idx not in waits]
-            if not tasks:
-                break
-            with c.store.atomic(), c.store.ledger.appending():
-                _decide(c, job_id, tasks, nodes, waits, placeable=True)
-                c.store.jobs.finish(job_id, c.now())
-            decided += len(tasks)
-        decided -= len(waits)
-        for task, error in waits.items():
-            if not faults.knows(error):
-                name = f"{job_id}_{task}"
-                faults.add(Code.DECIDE_FAULT, str(job_id), task=name, error=Reason.of_error(error))
-                break
+    jobs = c.store.jobs.with_news()
+    compared = [job_id for job_id in jobs if tolerant(c.job(job_id))]
+    first = c.random(1)[0] % len(compared) if compared else 0
+    turned = compared[first:] + compared[:first]
+    for job_id in (*(job_id for job_id in jobs if job_id not in compared), *turned):
+        if job_id in turned[1:] and _is_over(end):
+            break
+        decided += _decide_job(c, job_id, nodes, faults, end)
     return decided
+
+
+def _decide_job(c: Coordinator, job_id: int, nodes: dict[int, Node], faults: Faults, end: float | None) -> int:
+    """Decide the tasks of one job that have news; return how many. None of its transactions takes long."""
+    decided = 0
+    waits: dict[int, NexapodError] = {}
+    compares = tolerant(c.job(job_id))
+    most = 1 if compares else BATCH
+    while tasks := [one for one in c.store.tasks.with_news(job_id, most + len(waits)) if one.idx not in waits]:
+        begun = time.monotonic()
+        with c.store.atomic(), c.store.ledger.appending():
+            _decide(c, job_id, tasks, nodes, waits, placeable=True)
+            c.store.jobs.finish(job_id, c.now())
+        decided += len(tasks)
+        if _is_over(end):
+            break
+        if compares:
+            most = min(BATCH, 4 * most) if time.monotonic() - begun < _BRIEF_S else max(1, most // 4)
+    for task, error in waits.items():
+        if not faults.knows(error):
+            faults.add(Code.DECIDE_FAULT, str(job_id), task=f"{job_id}_{task}", error=Reason.of_error(error))
+            break
+    return decided - len(waits)
+
+
+def _is_over(end: float | None) -> bool:
+    return end is not None and time.monotonic() >= end
 
 
 def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> None:
