@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from process_state import ProcessState
 from second_try import pytest_addoption, pytest_collectreport, pytest_configure, pytest_runtest_logreport  # noqa: F401
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that started this in the background: children are interrupted
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
