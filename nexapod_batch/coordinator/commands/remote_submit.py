@@ -129,7 +129,7 @@ def _from_afar(error: DescriptorError, folder: Path) -> DescriptorError:
         return text.replace("a file beside the descriptor", _SENT_ALONG)
 
     problems = tuple(Problem(one.path, told(one.message), one.line) for one in error.problems)
-    return DescriptorError(told(error.what), problems=problems, got=error.got, wanted=error.wanted, hint=error.hint)
+    return type(error)(told(error.what), problems=problems, got=error.got, wanted=error.wanted, hint=error.hint)
 
 
 def _check_others(c: Coordinator, sent: Sent, job: Job) -> None:
