@@ -20,6 +20,7 @@ from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
 from nexapod_batch.coordinator.commands import submit
 from nexapod_batch.coordinator.placement import input_cache
+from nexapod_batch.files.least_used import LEFT_S
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
