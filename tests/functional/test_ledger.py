@@ -357,7 +357,8 @@ def test_a_witness_refuses_an_older_head_and_another_past(witnessed: Witnessed, 
 
 
 def without_ledger(path: Path) -> None:
-    """Make of a database what the migration makes of one of the version before: its ledger is empty."""
+    """Make of a database what the migration makes of one of the version before: its ledger is empty, and no head noted."""
+    path.with_name("newest-head").unlink(missing_ok=True)
     tables = ("ledger_entry", "ledger_node", "checkpoint")
     columns = (("job", "submitted"), ("task", "decided"), ("replica", "placed"), ("replica", "committed"))
     emptied = [(f"DELETE FROM {table}",) for table in tables]  # noqa: S608 - names of ours
