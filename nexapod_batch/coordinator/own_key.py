@@ -6,6 +6,7 @@ that signs or verifies.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import ConfigError, KeyFileError
@@ -66,6 +67,8 @@ def make(paths: Paths) -> Signer:
     except FileExistsError:  # another first run was faster
         return keyfile.load(key)
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from error
         raise ConfigError(
             "the coordinator's key cannot be written",
             got=f"{error.strerror}: {key}",

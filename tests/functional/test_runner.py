@@ -159,10 +159,10 @@ def test_a_changed_input_is_refused(house: House, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("put", "why"),
     [
-        (os.mkfifo, "is no file"),
-        (os.mkdir, "is no file"),
-        (lambda path: os.symlink("/dev/zero", path), "is no file"),
-        (lambda path: os.symlink("/etc/hostname", path), "is no file"),
+        (os.mkfifo, "is no plain file"),
+        (os.mkdir, "is no plain file"),
+        (lambda path: os.symlink("/dev/zero", path), "is no plain file"),
+        (lambda path: os.symlink("/etc/hostname", path), "is no plain file"),
         (lambda _: None, "is missing"),
     ],
     ids=["fifo", "folder", "device", "link", "nothing"],
