@@ -173,6 +173,7 @@ def sqlite(*, turned: bool) -> Callable[[np.ndarray[Any, Any], str], bytes]:
 def store(folder: Path, values: np.ndarray[Any, Any], date: str, version: Literal[2, 3]) -> None:
     """Write Zarr, on the second day in other chunks."""
     import zarr
+    from zarr.core.sync import cleanup_resources
 
     later = date[-1] == "2"
     group = zarr.open_group(folder, mode="w", zarr_format=version)
@@ -180,6 +181,7 @@ def store(folder: Path, values: np.ndarray[Any, Any], date: str, version: Litera
     shards, chunks = ((2, 4) if version == 3 else None, (1, 2)) if later else (None, (2, 1))
     group.create_array("T", shape=values.shape, dtype="f8", shards=shards, chunks=chunks)[:] = values
     group.create_group("sub").create_array("psi", data=values[0] + 1j)
+    cleanup_resources()  # its threads
 
 
 def zarr_folder(values: np.ndarray[Any, Any], date: str) -> dict[str, bytes]:

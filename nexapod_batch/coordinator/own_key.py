@@ -59,6 +59,7 @@ def make(paths: Paths) -> Signer:
 
     Raises:
         ConfigError: It cannot be written.
+        MemoryError: There is no more memory.
 
     """
     key = path_of(paths)

@@ -191,7 +191,7 @@ def test_a_killed_pull_leaves_no_image_and_holds_nobody_up(cache: Cache) -> None
     started = context.Event()
     other = context.Process(target=_pull, args=(cache.folder, "key", started))
     other.start()
-    assert started.wait(30)
+    assert started.wait(60)
     other.kill()
     other.join()
     assert cache.images() == []

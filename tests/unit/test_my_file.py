@@ -55,16 +55,13 @@ class Runs(NamedTuple):
 @pytest.fixture(scope="module")
 def runs() -> Iterator[dict[str, Runs]]:
     """Yield what was written of each kind: the second time seconds later, on the page's second day, with noise of 1e-14."""
-    from zarr.core.sync import cleanup_resources
-
-    began = time.monotonic()
     ones = {kind: write(VALUES, "2026-11-01") for kind, (_, write) in ALL.items()}
-    until(lambda: time.monotonic() > began + APART_S, "another second of the clock")
+    ended = time.monotonic()
+    until(lambda: time.monotonic() > ended + APART_S, "another second of the clock")
     others = {kind: write(VALUES * (1 + 1e-14), "2026-11-02") for kind, (_, write) in ALL.items()}
     falsified = {kind: write(VALUES * 1.1 + (kind in OF_PIXELS), "2026-11-01") for kind, (_, write) in ALL.items()}
     with kept("arrow", "hdf5", "image", "parquet", "sqlite", "zarr_store"):
         yield {kind: Runs(ones[kind], others[kind], falsified[kind]) for kind in ALL}
-    cleanup_resources()
 
 
 #: Kinds in which a value that changes by a tenth does not show.

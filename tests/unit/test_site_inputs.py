@@ -11,6 +11,7 @@ import pytest
 from nexapod_backends.slurm.files import site_files
 from nexapod_backends.slurm.transport import LocalTransport
 
+from nexapod_batch.files.least_used import LEFT_S
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.model.site import Filesystem, Scheduler, Site
@@ -70,12 +71,12 @@ def test_without_a_limit_of_its_own_only_what_is_needed_stays(context: NodeConte
     assert there(context) == {digest(1)}
 
 
-def test_what_a_killed_process_left_goes_after_a_day(context: NodeContext) -> None:
+def test_what_a_killed_process_left_goes_after_a_week(context: NodeContext) -> None:
     """Whatever the limit."""
-    for name, age in ((f"{digest(5)}.7.ab", 25), (f".{digest(6)}.7", 25), (f".{digest(7)}.7", 23)):
+    for name, age in ((f"{digest(5)}.7.ab", LEFT_S + HOUR), (f".{digest(6)}.7", LEFT_S + HOUR), (f".{digest(7)}.7", LEFT_S - HOUR)):
         path = Path(context.remote_spool, "inputs", name)
         path.write_bytes(b"")
-        os.utime(path, (time.time() - age * HOUR,) * 2)
+        os.utime(path, (time.time() - age,) * 2)
     assert site_files.unstage(LocalTransport(), context, [digest(0), digest(1), digest(2)]) == 2
     assert there(context) == {digest(0), digest(1), digest(2), f".{digest(7)}.7"}
 
