@@ -26,7 +26,7 @@ from mesh import FOLDER, ask_at_once, registered, resident_kib
 from server import cpu_s
 from servers import running
 
-from nexapod_batch.agent.running import POLL_S
+from nexapod_batch.agent.taking import POLL_S
 from nexapod_batch.mesh import signatures
 from nexapod_batch.mesh.messages import PROTOCOL
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from nexapod_batch.agent.worker import AgentWorker
     from nexapod_batch.mesh.messages import Answer, Bundle, Message
 
-__all__ = ["Taking"]
+__all__ = ["POLL_S", "Taking"]
 
 #: Seconds for which a poll waits at the coordinator.
-_POLL_S = 25.0
+POLL_S = 25.0
 
 
 class _Taken(NamedTuple):
@@ -70,9 +70,9 @@ class Taking:
         link = self._link
         call = link.news(
             link.leader.epoch, poll=poll, acknowledged=taken.acknowledged, delegations=taken.signed,
-            refused=taken.refused, paused=link.paused, wait_s=_POLL_S,
+            refused=taken.refused, paused=link.paused, wait_s=POLL_S,
         )  # fmt: skip
-        answer = link.call(client, call, patience_s=_POLL_S)
+        answer = link.call(client, call, patience_s=POLL_S)
         self._outgoing.heard(taken.signed)
         self._outgoing.tell_again(taken.signed)
         return answer
