@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError, ImageError, TryAgainError
-from nexapod_batch.files import atomic, careful
+from nexapod_batch.files import atomic, careful, passing_lock
 from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.images import sif
@@ -141,7 +141,7 @@ class Cache:
         folder, lock = self.folder / f".pull-{name}", self.folder / f".pull-{name}.lock"
         with faults(self.folder):
             own_folder(self.folder)
-            fd = _lock(lock, lambda: progress.say("somebody else pulls this image: waiting for that"))
+            fd = passing_lock.acquire(lock, lambda: progress.say("somebody else pulls this image: waiting for that"))
         try:
             with faults(self.folder):
                 own_folder(folder, below=self.folder)
@@ -301,7 +301,7 @@ class Cache:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the lock of the whole cache, for the moment that it takes to change what is in it."""
-        fd = _lock(self.folder / ".lock", lambda: None)
+        fd = passing_lock.acquire(self.folder / ".lock", lambda: None)
         try:
             yield
         finally:
@@ -346,25 +346,6 @@ def mismatch(what: str, got: str, wanted: str) -> ImageError:
         f"image {what} is not the one that was meant", got=f"sha256 {got}", wanted=wanted,
         hint="correct container.sha256, or find out who changed the image",
     )  # fmt: skip
-
-
-def _lock(path: Path, waiting: Callable[[], None]) -> int:
-    """Return a descriptor that holds the lock of a file; `waiting` is called once when somebody else has it."""
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.stat(path).st_ino == os.fstat(fd).st_ino:
-                    return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # whoever had it removed it: what we hold is nobody's lock any more
 
 
 def _show(size: int) -> str:

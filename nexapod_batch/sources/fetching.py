@@ -6,7 +6,6 @@ beside it, with what names its version there, so that a later run goes on; bytes
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import json
@@ -14,10 +13,10 @@ import os
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, passing_lock
 from nexapod_batch.files.least_used import remove
 from nexapod_batch.sources import NoRoomError, SourceError
 from nexapod_batch.sources.resuming import Download, resumed
@@ -261,28 +260,9 @@ def _no_room(got: object, partial: Path) -> NoRoomError:
 def _alone(partial: Path, hears: Hears, url: str) -> Iterator[None]:
     """Hold the lock of one URL; it is free at once when a process is killed, and nothing is left of it else."""
     lock = partial.with_name(f"{partial.name}.lock")
-    fd = _locked(lock, hears, url)
+    fd = passing_lock.acquire(lock, lambda: hears.say(f"{url}: another process fetches it; waiting"))
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)  # held still: whoever waits for it finds that it is not there any more
-        os.close(fd)
-
-
-def _locked(lock: Path, hears: Hears, url: str) -> int:
-    """Return a descriptor of a lock that is held, and that everybody else finds under its name."""
-    while True:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                hears.say(f"{url}: another process fetches it; waiting")
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(fd), os.stat(lock, follow_symlinks=False)):
-                    return fd
-        except BaseException:
-            os.close(fd)
-            raise
         os.close(fd)
