@@ -154,18 +154,19 @@ class Mailbox:
 
     def silent_s(self, now: float) -> float | None:
         """Return for how many seconds the node has not called; None where it never did."""
-        try:
-            return max(0.0, now - (self.spool / SEEN).stat().st_mtime)
-        except OSError:
-            return None
+        seen = self._seen_at()
+        return None if seen is None else max(0.0, now - seen)
 
     def unheard_s(self, now: float) -> float | None:
         """Return for how many of these seconds the server listened; None where the node never called."""
+        seen = self._seen_at()
+        return None if seen is None else listening.silent_s(seen, now, listening.heard(self.spool.parent))
+
+    def _seen_at(self) -> float | None:
         try:
-            seen = (self.spool / SEEN).stat().st_mtime
+            return (self.spool / SEEN).stat().st_mtime
         except OSError:
             return None
-        return listening.silent_s(seen, now, listening.heard(self.spool.parent))
 
     def followed(self) -> int:
         """Return the newest epoch in which the node has named all that it holds; 0 where it never had to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from bucket_server import BucketServer, bucket_server
 from homes import Home, ended
 from nvml import Driver
 
@@ -24,3 +25,10 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def driver(tmp_path: Path) -> Driver:
     """Give a driver with two GPUs."""
     return Driver(tmp_path)
+
+
+@pytest.fixture
+def bucket() -> Iterator[BucketServer]:
+    """Yield an empty bucket."""
+    with bucket_server() as made:
+        yield made

@@ -7,25 +7,19 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from bucket_server import Asked, BucketServer, bucket_server
 from homes import PROGRAM, Home, ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from bucket_server import Asked, BucketServer
+
 JOB = (
     '[job]\nname = "sum"\ncommand = ["sh", "-c", "head -c 20000000 /dev/zero > big; echo 1 > small"]\n[quorum]\nagree = 1\n'
     '[[outputs]]\npath = "big"\n[[outputs]]\npath = "small"\n[results]\nto = "s3://data/there/{uuid}"\n'
 )
 MARKER = "tagmanifest-sha256.txt"
-
-
-@pytest.fixture
-def bucket() -> Iterator[BucketServer]:
-    """Yield an empty bucket."""
-    with bucket_server() as made:
-        yield made
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from bucket_server import BucketServer, bucket_server
 from homes import Home, ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from bucket_server import BucketServer
 
 JOB = (
     '[job]\ncommand = ["sh", "-c", "cd in && find . -type f | LC_ALL=C sort > ../out"]\n[quorum]\nagree = 1\n'
@@ -49,13 +50,6 @@ class Endless:
     def __getitem__(self, at: slice) -> list[str]:
         """Return some of them."""
         return [f"many/{number:07d}" for number in range(*at.indices(self._count))]
-
-
-@pytest.fixture
-def bucket() -> Iterator[BucketServer]:
-    """Yield an empty bucket."""
-    with bucket_server() as made:
-        yield made
 
 
 @pytest.fixture

@@ -53,14 +53,15 @@ def decide_news(c: Coordinator, faults: Faults, end: float | None = None) -> int
     compared come last, another one first each time: it may take long. Behind `end`, by the monotonic clock, what is
     left waits for the next pass, but for some tasks of each other job, and one of theirs.
     """
-    decided = 0
     nodes = c.nodes_by_id()
-    jobs = c.store.jobs.with_news()
-    compared = [job_id for job_id in jobs if tolerant(c.job(job_id))]
+    plain: list[int] = []
+    compared: list[int] = []
+    for job_id in c.store.jobs.with_news():
+        (compared if tolerant(c.job(job_id)) else plain).append(job_id)
+    decided = sum([_decide_job(c, job_id, nodes, faults, end) for job_id in plain])
     first = c.random(1)[0] % len(compared) if compared else 0
-    turned = compared[first:] + compared[:first]
-    for job_id in (*(job_id for job_id in jobs if job_id not in compared), *turned):
-        if job_id in turned[1:] and _is_over(end):
+    for count, job_id in enumerate(compared[first:] + compared[:first]):
+        if count and _is_over(end):
             break
         decided += _decide_job(c, job_id, nodes, faults, end)
     return decided
