@@ -71,7 +71,9 @@ class Running(NamedTuple):
         """Run a command of ours on the server's home."""
         argv = [PROGRAM, *arguments]
         env = environment(self.home)
-        return subprocess.run(argv, env=env, capture_output=True, text=True, check=check, timeout=120)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0 or not check, f"{argv[1:]}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -104,7 +104,7 @@ CHANGES = {
     "it is another task's": (
         "UPDATE verdict SET signature = (SELECT signature FROM verdict WHERE task = 0), task = 1 WHERE task = 1", "no signature verifies",
     ),
-    "it cannot be read": ("UPDATE verdict SET packed = substr(packed, 5) WHERE task = 1", "is damaged"),
+    "it cannot be read": ("UPDATE verdict SET packed = x'ff' WHERE task = 1", "is damaged"),
     "its entry is forgotten": ("UPDATE task SET decided = NULL WHERE idx = 1", "the ledger has no verdict on it"),
     "its entry is another": ("UPDATE task SET decided = 0 WHERE idx = 1", "the ledger has no verdict on it"),
     "who agreed is another number": ("UPDATE task SET agree = 1 WHERE idx = 0", "agree"),

@@ -67,7 +67,7 @@ def name_servers(folder: Path, leader: Running, *ports: int) -> None:
 
 
 def copied(home: Path, copy: Path) -> None:
-    """Copy what a stand-in needs: keys, the TLS key, and the database as it is now."""
+    """Copy what a stand-in needs: keys, the TLS key, the database as it is now, and what was published."""
     for name in ("keys", "server", "rosters"):
         shutil.copytree(home / name, copy / name)
     copy.chmod(0o700)
@@ -75,6 +75,8 @@ def copied(home: Path, copy: Path) -> None:
     with closing(sqlite3.connect(home / "state.db")) as source, closing(sqlite3.connect(copy / "state.db")) as target:
         source.backup(target)
     (copy / "state.db").chmod(0o600)
+    # After the database: what it says is published is there. More may be, and some of it half made.
+    subprocess.run(["cp", "-a", home / "results", copy], check=False, stderr=subprocess.DEVNULL)
 
 
 def rows(home: Path, query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -232,7 +232,11 @@ def ensure_nodes(c: Coordinator) -> None:
     register_sites(c)
     if not c.nodes():
         refuse_login_node(c)
-        init(c)
+        try:
+            init(c)
+        except UsageError:
+            if not c.nodes():  # where there is one now, another first command has just made it
+                raise
 
 
 def register_sites(c: Coordinator) -> None:
