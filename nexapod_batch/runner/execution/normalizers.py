@@ -110,7 +110,7 @@ class Normalizers:
             raise PluginError(f"{wrapped.argv[0]} cannot be started: {error}") from error
         replica.normalized_ms += result.wall_ms
         what = f"normalize of output {name!r}, by {rule.normalize[0]!r}"
-        _check_printed(what, files, printed)
+        _check_printed(what, files, printed, result)
         _judge(what, result, runtime, _tail(files[1]))
 
     def _wrapped(self, replica: Replica, command: list[str]) -> tuple[Runtime, Wrapped]:
@@ -172,13 +172,16 @@ def _tail(descriptor: int) -> bytes:
     return os.pread(descriptor, 4096, max(0, os.fstat(descriptor).st_size - 4096))
 
 
-def _check_printed(what: str, files: tuple[int, int], most: int) -> None:
+def _check_printed(what: str, files: tuple[int, int], most: int, result: Result) -> None:
     """Raise NormalizeError where a command printed more than these bytes: the rest was cut off, however it ended."""
-    sizes = [os.fstat(descriptor).st_size for descriptor in files]
+    there = [os.fstat(descriptor) for descriptor in files]
+    sizes = [file.st_size for file in there]
     _, of_node = resource.getrlimit(resource.RLIMIT_FSIZE)
     if of_node != resource.RLIM_INFINITY and max(sizes) >= of_node:
         raise NormalizeError(Outcome.NODE, f"{what}: this node lets no file be longer than {of_node} bytes (ulimit -f)")
-    if sum(sizes) > most:
+    is_over_disk = result.stopped is not None and result.stopped[0] is Outcome.DISK
+    blocks = sum(file.st_blocks for file in there) * 512  # which a file system takes before they are written
+    if sum(sizes) > most or (is_over_disk and blocks > most):
         raise NormalizeError(Outcome.DISK, f"{what}: it printed more than {most / 2**20:.0f} MiB")
 
 
