@@ -90,7 +90,7 @@ def hyperqueue(folder: Path, cluster: Cluster, executions: int) -> float:
     script, out = folder / "hq.py", folder / "hq.out"
     script.write_text(HYPERQUEUE)
     out.unlink(missing_ok=True)
-    wrap = f"cd {folder} && {sys.executable} {script} {executions} 8"
+    wrap = f"cd {folder} && TMPDIR={folder} {sys.executable} {script} {executions} 8"
     cluster.run("sbatch", "--wait", "--cpus-per-task=8", f"--output={out}", f"--wrap={wrap}")
     return float(out.read_text().split()[-1])
 

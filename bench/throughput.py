@@ -49,7 +49,8 @@ def ours(folder: Path) -> float:
 def theirs(folder: Path) -> float:
     """Return HyperQueue's executions per second for the same number of executions."""
     argv = [sys.executable, "-c", HYPERQUEUE, str(2 * TASKS), str(os.cpu_count())]
-    done = subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True, timeout=120)
+    env = {**os.environ, "TMPDIR": str(folder)}  # it leaves its folders behind
+    done = subprocess.run(argv, cwd=folder, env=env, check=True, capture_output=True, text=True, timeout=120)
     return float(done.stdout.split()[-1])
 
 
