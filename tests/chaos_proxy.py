@@ -35,6 +35,7 @@ class Chaos(ThreadingHTTPServer):
         self._random, self._lock = random.Random(seed), threading.Lock()  # noqa: S311 - to be the same each time
         self.rule: Callable[[bytes], str] = lambda _: ""  # what happens to a request with such a body, first of all
         self.met: dict[str, int] = {}
+        self.hold: Callable[[str], object] = lambda _: None  # is called with the path of a request before it goes on
 
     @property
     def url(self) -> str:
@@ -66,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         size = int(self.headers.get("content-length", "0"))
         body = self.rfile.read(size)
+        self.server.hold(self.path)
         kind = self.server.choose(body)
         if kind == "lost request":
             self.close_connection = True

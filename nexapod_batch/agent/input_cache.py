@@ -11,7 +11,7 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.files.least_used import drop, listed, over
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from nexapod_batch.agent.client import Client
     from nexapod_batch.agent.worker import AgentWorker
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["bring"]
 
 
-def bring(client: Client, worker: AgentWorker, digests: Sequence[str]) -> None:
+def bring(client: Client, worker: AgentWorker, digests: Sequence[str], look: Callable[[], None]) -> None:
     """Bring what a launch needs and is not there; what was used longest ago and no launch needs goes in exchange.
+
+    `look` is called before each part, and ends it by an error of its own.
 
     Raises:
         NoRoomError: There is no room for it, also without all that is not needed.
@@ -29,18 +31,18 @@ def bring(client: Client, worker: AgentWorker, digests: Sequence[str]) -> None:
     folder = worker.home.inputs
     absent = [digest for digest in digests if not (folder / digest).exists()]
     try:
-        _download(client, worker, digests)
+        _download(client, worker, digests, look)
     except NoRoomError:
         if not _make_room(worker, digests, 0):
             raise
-        _download(client, worker, digests)
+        _download(client, worker, digests, look)
     if absent:
         _make_room(worker, digests, worker.settings.fetch_cache_mib << 20)
 
 
-def _download(client: Client, worker: AgentWorker, digests: Sequence[str]) -> None:
+def _download(client: Client, worker: AgentWorker, digests: Sequence[str], look: Callable[[], None]) -> None:
     for digest in digests:
-        transfer.download(client, worker.home.inputs, digest)
+        transfer.download(client, worker.home.inputs, digest, look)
 
 
 def _make_room(worker: AgentWorker, more: Collection[str], limit: int) -> int:

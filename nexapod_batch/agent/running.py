@@ -1,7 +1,8 @@
 """`node run`: calls the coordinator for work, hands it to the worker, and says what became of it, until it is stopped.
 
-Three threads, each with a connection of its own: one waits for messages (the long poll), one sends files that were
-asked for, and this one says what is new as soon as the kernel tells that something changed in the spool.
+Four threads, each with a connection of its own: one waits for messages (the long poll), one brings the inputs of
+launches, one sends files that were asked for, and this one says what is new as soon as the kernel tells that something
+changed in the spool.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from nexapod_batch.agent.bringing import Bringing
 from nexapod_batch.agent.link import Link
 from nexapod_batch.agent.outgoing import News, Outgoing
 from nexapod_batch.agent.sending import Sending
@@ -45,7 +47,8 @@ class Agent:
         self._link, outgoing = Link(home, settings, signer, worker), Outgoing(worker)
         self._telling = Telling(self._link, worker, outgoing)
         self._sending = Sending(self._link)
-        self._taking = Taking(self._link, worker, outgoing, self._sending)
+        self._bringing = Bringing(self._link, worker, outgoing)
+        self._taking = Taking(self._link, worker, outgoing, self._sending, self._bringing)
         folders = (layout.INBOX, layout.CLAIMS, layout.REFUSED, layout.REPORTS)
         self._changes = Changes([home.spool / folder for folder in folders])
         self._news = News(home.spool)
@@ -62,7 +65,7 @@ class Agent:
 
     def run(self, tell: Callable[[State], None], *, until_idle: bool = False) -> None:
         """Work until `stop`; `until_idle` ends it when everything was said and nothing is there to do."""
-        for work in (self._taking.run, self._sending.run):
+        for work in (self._taking.run, self._sending.run, self._bringing.run):
             threading.Thread(target=work, daemon=True).start()
         last = failed_s = 0.0
         while not self._rest(failed_s):
@@ -90,4 +93,5 @@ class Agent:
 
     def _is_idle(self) -> bool:
         """Say whether something was done, and all of it said."""
-        return bool(self.state.taken) and not self.state.running and not self.state.unsent
+        is_over = not (self.state.running or self.state.unsent or self._bringing.messages)
+        return bool(self.state.taken) and is_over

@@ -10,13 +10,15 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.agent import input_cache, room
+from nexapod_batch.agent import room
+from nexapod_batch.agent.bringing import Taken
 from nexapod_batch.agent.link import LEAST_S, text_of
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.mesh import live_logs
 from nexapod_batch.mesh.messages import WorkCall
 
 if TYPE_CHECKING:
+    from nexapod_batch.agent.bringing import Bringing
     from nexapod_batch.agent.client import Client
     from nexapod_batch.agent.link import Link
     from nexapod_batch.agent.outgoing import Outgoing
@@ -30,7 +32,7 @@ __all__ = ["POLL_S", "Taking"]
 POLL_S = 25.0
 
 
-class _Taken(NamedTuple):
+class _Became(NamedTuple):
     """What became of the messages of one answer."""
 
     acknowledged: tuple[str, ...]  # names of those that are durable here
@@ -41,14 +43,17 @@ class _Taken(NamedTuple):
 class Taking:
     """Takes messages, for one thread with a client of its own."""
 
-    def __init__(self, link: Link, worker: AgentWorker, outgoing: Outgoing, sending: Sending) -> None:
+    def __init__(
+        self, link: Link, worker: AgentWorker, outgoing: Outgoing, sending: Sending, bringing: Bringing
+    ) -> None:
         """Take nothing yet."""
-        self._link, self._worker, self._outgoing, self._sending = link, worker, outgoing, sending
+        self._link, self._worker, self._outgoing = link, worker, outgoing
+        self._sending, self._bringing = sending, bringing
 
     def run(self) -> None:
         """Poll until the node is to stop."""
         client, stop = self._link.client(), self._link.stop
-        taken = _Taken((), {}, {})
+        taken = _Became((), {}, {})
         poll, failed_s = os.urandom(16).hex(), 0.0
         while not stop.is_set():
             try:
@@ -65,19 +70,19 @@ class Taking:
             stop.wait(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         client.close()
 
-    def _polled(self, client: Client, poll: str, taken: _Taken) -> Answer:
+    def _polled(self, client: Client, poll: str, taken: _Became) -> Answer:
         """Return the answer to a poll, which tells what became of the messages of the one before."""
         link = self._link
         call = link.news(
             link.leader.epoch, poll=poll, acknowledged=taken.acknowledged, delegations=taken.signed,
-            refused=taken.refused, paused=link.paused, wait_s=POLL_S,
+            refused=taken.refused, paused=link.paused, wait_s=POLL_S, busy=self._bringing.messages,
         )  # fmt: skip
         answer = link.call(client, call, patience_s=POLL_S)
         self._outgoing.heard(taken.signed)
         self._outgoing.tell_again(taken.signed)
         return answer
 
-    def _take(self, client: Client, answer: Answer) -> _Taken:
+    def _take(self, client: Client, answer: Answer) -> _Became:
         """Act on messages; return what became of them."""
         acknowledged, signed, refused = [], dict[str, str](), dict[str, str]()
         state = self._link.state
@@ -91,19 +96,21 @@ class Taking:
                     refused[message.bundle.launch] = state.declined = text_of(error)
                 continue
             if message.bundle is not None:
+                if not signature:  # it waits for its inputs
+                    continue
                 signed[message.bundle.launch] = signature
                 state.taken, state.declined = state.taken + 1, ""
             acknowledged.append(message.name)
-        return _Taken(tuple(acknowledged), signed, refused)
+        return _Became(tuple(acknowledged), signed, refused)
 
     def _act(self, client: Client, message: Message) -> str:
-        """Do what a message asks for; return the node's signature where it is a launch."""
+        """Do what a message asks for; return the node's signature where it is a launch that the worker has now."""
         worker = self._worker
         if message.bundle is not None:
-            return self._take_launch(client, message.bundle)
+            return self._take_launch(client, message.name, message.bundle)
         if message.cancel:
-            worker.cancel(message.cancel)
-        worker.forget_later(message.forget)
+            self._bringing.cancel(message.cancel)
+        self._bringing.forget(message.forget)
         worker.expire(message.expire)
         worker.remove(message.remove)
         worker.discard(message.discard, self._link.witness.covered_until)
@@ -116,8 +123,8 @@ class Taking:
             self._sending.put(message.name, message.wanted)
         return ""
 
-    def _take_launch(self, client: Client, bundle: Bundle) -> str:
-        """Check a launch, bring its inputs, and give it to the worker; return the node's signature for its key.
+    def _take_launch(self, client: Client, message: str, bundle: Bundle) -> str:
+        """Check a launch, and have it given to the worker; return the node's signature for its key when it has it.
 
         Raises:
             VerificationError: It is not to be run here.
@@ -126,12 +133,4 @@ class Taking:
         if self._link.witness.trouble:
             raise VerificationError(self._link.witness.trouble)
         opened, signature = self._worker.check(bundle, partial(self._worker.follow_keys, client))
-        input_cache.bring(client, self._worker, self._worker.to_bring(opened))
-        self._worker.retained.keep(bundle, opened, signature)
-        self._outgoing.took(bundle.launch, signature)
-        try:
-            self._worker.put(bundle)
-        except (NexapodError, OSError):
-            self._outgoing.heard([bundle.launch])
-            raise
-        return signature
+        return signature if self._bringing.put(Taken(message, bundle, opened, signature)) else ""

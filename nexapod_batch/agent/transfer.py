@@ -19,7 +19,7 @@ from nexapod_batch.mesh.blobs import Upload
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from nexapod_batch.agent.client import Client, Reply
@@ -30,8 +30,10 @@ __all__ = ["bring", "download", "files_of", "send"]
 _TRIES, _PAUSE_S = 8, 0.5
 
 
-def download(client: Client, folder: Path, digest: str) -> Path:
+def download(client: Client, folder: Path, digest: str, look: Callable[[], None]) -> Path:
     """Bring one blob into a folder, where it is not there yet; TryAgainError where that cannot be done now.
+
+    `look` is called before each part, and ends it by an error of its own: what came until then is kept.
 
     Raises:
         RefusedError: The coordinator does not offer it.
@@ -47,6 +49,7 @@ def download(client: Client, folder: Path, digest: str) -> Path:
         size = upload.size()
         kept = keeper.submit(int)  # nothing yet
         while True:
+            look()
             reply = _part(client, digest, size)
             total = int(reply.headers.get("upload-length", "0"))
             kept.result()

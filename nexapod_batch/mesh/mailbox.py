@@ -271,18 +271,18 @@ class Mailbox:
         for network in seen:
             (self.spool / NETWORKS / network.replace("/", "_")).unlink(missing_ok=True)
 
-    def look(self) -> tuple[Message, ...]:
-        """Return messages for the node: launches first, as many as fit into one answer."""
-        return tuple(self._messages())
+    def look(self, busy: Collection[str] = ()) -> tuple[Message, ...]:
+        """Return messages for the node: launches first, as many as fit into one answer; none with a name in `busy`."""
+        return tuple(self._messages(frozenset(busy)))
 
     def answer(self, kept: dict[str, int], why: str = "") -> Answer:
         """Return the answer to a call that was taken in."""
         messages = self.look()
         return Answer(messages=messages, kept=kept, why="" if messages else why)
 
-    def _messages(self) -> Iterator[Message]:
+    def _messages(self, busy: frozenset[str]) -> Iterator[Message]:
         size = 0
-        names = [name for name in os.listdir(self.spool / OUTBOX) if is_message_name(name)]
+        names = [name for name in os.listdir(self.spool / OUTBOX) if is_message_name(name) and name not in busy]
         for name in sorted(names, key=lambda one: (not one.startswith("launch-"), one)):
             with suppress(FileNotFoundError):  # withdrawn meanwhile
                 data = careful.read(self.spool / OUTBOX / name, _MAX_MESSAGE)

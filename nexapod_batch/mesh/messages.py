@@ -113,6 +113,7 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     launches: Mapping[str, Said] = field(default_factory=dict)
     brought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # replica -> name of a file -> SHA-256
     logs: tuple[LogPiece, ...] = ()  # of what runs, where somebody follows it
+    busy: tuple[str, ...] = ()  # messages that it has and cannot acknowledge yet: they are not handed out again now
     paused: str = ""  # why nothing may start there
     wait_s: float = 0.0  # 0: an answer at once, without messages
     leaves: bool = False  # it wants nothing any more
@@ -193,7 +194,7 @@ def check_folder(folder: str) -> None:
 
 def check_call(call: WorkCall) -> None:
     """Raise VerificationError for a call that no agent makes: too much of something, or names that lead elsewhere."""
-    if max(map(len, call.lists)) > _MOST or sum(map(len, call.brought.values())) > _MOST:
+    if max(map(len, (*call.lists, call.busy))) > _MOST or sum(map(len, call.brought.values())) > _MOST:
         raise VerificationError("the call says too much at once", wanted=f"at most {_MOST} of anything")
     if not re.fullmatch(r"[0-9a-f]{32}", call.poll, re.ASCII):
         raise VerificationError("poll is not 32 hex digits")

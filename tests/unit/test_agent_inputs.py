@@ -23,6 +23,10 @@ CONTENTS = {hashlib.sha256(bytes([number]) * MIB).hexdigest(): bytes([number]) *
 NAMES = list(CONTENTS)
 
 
+def no_look() -> None:
+    """Let it go on."""
+
+
 class Coordinator:
     """Answers a node that asks for blobs."""
 
@@ -86,7 +90,7 @@ def test_what_stays(folder: Path, kind: str) -> None:
     limit, needs, wants, wanted, asked = CASES[kind]
     client = Coordinator()
     worker: Any = Worker(folder, limit, dict.fromkeys(NAMES[number] for number in needs))
-    input_cache.bring(client, worker, [NAMES[number] for number in wants])  # type: ignore[arg-type]
+    input_cache.bring(client, worker, [NAMES[number] for number in wants], no_look)  # type: ignore[arg-type]
     assert there(folder) == wanted
     assert len(client.asked) == asked
 
@@ -94,7 +98,7 @@ def test_what_stays(folder: Path, kind: str) -> None:
 def test_nothing_goes_where_it_is_not_known_what_is_needed(folder: Path) -> None:
     """A bundle that cannot be opened may need any of it."""
     worker: Any = Worker(folder, 1)
-    input_cache.bring(Coordinator(), worker, [NAMES[2]])  # type: ignore[arg-type]
+    input_cache.bring(Coordinator(), worker, [NAMES[2]], no_look)  # type: ignore[arg-type]
     assert there(folder) == [0, 1, 2]
 
 
@@ -116,9 +120,9 @@ class FullCoordinator(Coordinator):
 def test_on_a_full_disk_all_that_is_not_needed_goes(folder: Path) -> None:
     """The launch is refused only where that does not help."""
     worker: Any = Worker(folder, 5, {NAMES[1]: None})
-    input_cache.bring(FullCoordinator(folder, 2), worker, [NAMES[2]])  # type: ignore[arg-type]
+    input_cache.bring(FullCoordinator(folder, 2), worker, [NAMES[2]], no_look)  # type: ignore[arg-type]
     assert there(folder) == [1, 2]
     worker = Worker(folder, 5, {NAMES[1]: None, NAMES[2]: None})
     with pytest.raises(NoRoomError):
-        input_cache.bring(FullCoordinator(folder, 2), worker, [NAMES[3]])  # type: ignore[arg-type]
+        input_cache.bring(FullCoordinator(folder, 2), worker, [NAMES[3]], no_look)  # type: ignore[arg-type]
     assert there(folder) == [1, 2]

@@ -24,7 +24,7 @@ from nexapod_batch.trust import nesting
 from nexapod_batch.trust.keys import key_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.server.service import Service
@@ -98,16 +98,16 @@ def _lets_in(c: Coordinator, token: str) -> str:
 
 async def work(call: Call) -> Answer:
     """Take in what a node says; hand out what waits for it, or wait for that; UsageError for another protocol."""
-    answer, seconds = await _taken(call)
-    if seconds <= 0:
+    answer, said = await _taken(call)
+    if said is None or said.wait_s <= 0:
         return answer
     call.let_go()
-    found = await _messages(call, call.caller.name, min(seconds, LONGEST_S))
+    found = await _messages(call, call.caller.name, min(said.wait_s, LONGEST_S), said.busy)
     return msgspec.structs.replace(answer, messages=found, why="" if found else _why(call))
 
 
-async def _taken(call: Call) -> tuple[Answer, float]:
-    """Take in what a node says; return an answer without messages, and how many seconds it waits for some."""
+async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
+    """Take in what a node says; return an answer without messages, and what it said; None where that is not heard."""
     node_sign_in.check_body(call.request, call.body)
     service, name = call.service, call.caller.name
     try:
@@ -119,7 +119,7 @@ async def _taken(call: Call) -> tuple[Answer, float]:
     messages.check_call(said)
     epoch = service.channel.epoch
     if said.epoch != epoch:
-        return _of_another_epoch(said.epoch, epoch), 0.0
+        return _of_another_epoch(said.epoch, epoch), None
     box = Mailbox(service.paths.spool(name))
     kept: dict[str, int] = {}
     if not service.channel.is_kept(name, said):
@@ -133,7 +133,7 @@ async def _taken(call: Call) -> tuple[Answer, float]:
         await service.write(lambda c: registry.drain(c, name))
     if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
         service.passes.wake()
-    return Answer(kept=kept, epoch=epoch), said.wait_s
+    return Answer(kept=kept, epoch=epoch), said
 
 
 def _of_another_epoch(theirs: int, ours: int) -> Answer:
@@ -151,15 +151,16 @@ def _of_another_epoch(theirs: int, ours: int) -> Answer:
     return Answer(epoch=ours)
 
 
-async def _messages(call: Call, name: str, seconds: float) -> tuple[Message, ...]:
+async def _messages(call: Call, name: str, seconds: float, busy: Sequence[str]) -> tuple[Message, ...]:
     """Return what waits for a node; wait until something does, or it is late, or the node is gone."""
     box = Mailbox(call.service.paths.spool(name))
     version = box.version()
-    found = await _in_thread(box.look)
+    look = partial(box.look, busy)
+    found = await _in_thread(look)
     if found:
         return found
     await call.service.channel.wait(name, box, version, call.request.scope, seconds)
-    return await _in_thread(box.look)
+    return await _in_thread(look)
 
 
 def _why(call: Call) -> str:
