@@ -9,13 +9,18 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import structs
 
 from nexapod_batch.agent import input_cache, room
 from nexapod_batch.agent.link import LEAST_S, text_of
 from nexapod_batch.errors import NexapodError, VerificationError
-from nexapod_batch.mesh.messages import WorkCall
+from nexapod_batch.mesh.blobs import Upload
+from nexapod_batch.mesh.messages import Arriving, WorkCall
 from nexapod_batch.spool import cancellations
 
 if TYPE_CHECKING:
@@ -32,6 +37,8 @@ __all__ = ["Bringing", "Taken"]
 
 #: How often inputs are asked for; then the launch waits to be handed out again.
 _TRIES = 10
+#: Seconds between two words on how far they are.
+_TOLD_S = 2.0
 _CANCELLED = "it was cancelled while its inputs were brought"
 
 
@@ -59,6 +66,7 @@ class Bringing:
         self._open: dict[str, Taken] = {}  # by launch
         self._cancels: dict[str, list[str]] = {}  # by launch: lists that name replicas of it
         self._stopped: dict[str, str] = {}  # by launch: what the coordinator is to be told, if anything
+        self._told = 0.0  # when it was said how far inputs are (monotonic)
 
     @property
     def messages(self) -> tuple[str, ...]:
@@ -112,7 +120,9 @@ class Bringing:
         digests = self._worker.to_bring(taken.opened)
         try:
             self._link.aim(client)
-            input_cache.bring(client, self._worker, digests, partial(self._look, launch))
+            began = Arriving(launch=launch, here=0, since=int(time.time()))
+            self._told = time.monotonic()
+            input_cache.bring(client, self._worker, digests, partial(self._look, client, began, digests))
             self._give(taken)
         except _StoppedError:
             self._refuse(client, launch, self._stopped.get(launch, ""))
@@ -127,10 +137,18 @@ class Bringing:
             state.taken, state.declined = state.taken + 1, ""
         return True
 
-    def _look(self, launch: str) -> None:
-        """Look whether a launch is still wanted."""
-        if launch in self._stopped or self._link.stop.is_set():
+    def _look(self, client: Client, began: Arriving, digests: Sequence[str]) -> None:
+        """Look whether a launch is still wanted, and say now and then how much of its inputs is here."""
+        if began.launch in self._stopped or self._link.stop.is_set():
             raise _StoppedError
+        if time.monotonic() - self._told < _TOLD_S:
+            return
+        self._told = time.monotonic()
+        folder = self._worker.home.inputs
+        arriving = structs.replace(began, here=sum(Upload(folder, digest).size() for digest in digests))
+        call = self._link.news(self._link.leader.epoch, arriving=arriving, paused=self._link.paused)
+        with suppress(NexapodError, OSError):
+            self._link.call(client, call)
 
     def _give(self, taken: Taken) -> None:
         """Give a launch to the worker: what was said of its replicas meanwhile follows."""

@@ -141,6 +141,16 @@ class Mailbox:
         """Say whether a launch is in the outbox."""
         return (self.spool / OUTBOX / f"launch-{launch}").exists()
 
+    def waiting(self, launch: str) -> Message | None:
+        """Return the message with a launch, where it is in the outbox."""
+        name = f"launch-{launch}"
+        if not layout.is_launch_key(launch):
+            return None
+        try:
+            return self._decoded(name, careful.read(self.spool / OUTBOX / name, _MAX_MESSAGE))
+        except OSError:
+            return None
+
     def has(self, launch: str) -> bool:
         """Say whether the node acknowledged a launch."""
         return (self.spool / GIVEN / launch).exists()

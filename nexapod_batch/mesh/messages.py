@@ -94,6 +94,14 @@ class Held(Struct, frozen=True, kw_only=True):
     signature: str  # by the node, hex
 
 
+class Arriving(Struct, frozen=True, kw_only=True):
+    """How far the inputs of a launch are that a node brings."""
+
+    launch: str
+    here: int  # bytes of them, with those that were there before
+    since: int  # when it began, seconds since 1970
+
+
 class WorkCall(Struct, frozen=True, kw_only=True):
     """One call of a node: what it has to say, and for how long it would wait for something to do."""
 
@@ -114,6 +122,7 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     brought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # replica -> name of a file -> SHA-256
     logs: tuple[LogPiece, ...] = ()  # of what runs, where somebody follows it
     busy: tuple[str, ...] = ()  # messages that it has and cannot acknowledge yet: they are not handed out again now
+    arriving: Arriving | None = None
     paused: str = ""  # why nothing may start there
     wait_s: float = 0.0  # 0: an answer at once, without messages
     leaves: bool = False  # it wants nothing any more

@@ -27,7 +27,7 @@ WITH_INPUT = """
 schema = 1
 [job]
 name = "large"
-command = ["sh", "-c", "cat in.txt"]
+command = ["wc", "-c", "in.txt"]
 [[inputs]]
 source = "in.txt"
 [array]
@@ -42,14 +42,14 @@ class Held:
 
     def __init__(self) -> None:
         """Have been asked for none."""
-        self.asked, self.go_on = threading.Event(), threading.Event()
+        self.asked, self.go_on, self.for_s = threading.Event(), threading.Event(), 300.0
         self.cancelled: set[str] = set()  # names of messages with cancellations that the node has taken in
 
     def __call__(self, path: str) -> None:
         """Look at the path of a request."""
         if path.startswith("/v1/blobs/"):
             self.asked.set()
-            self.go_on.wait(300)
+            self.go_on.wait(self.for_s)
 
     def note(self, body: bytes) -> str:
         """Look at the body of a request: nothing happens to it."""
@@ -107,3 +107,26 @@ def test_what_is_cancelled_meanwhile_is_not_run(tmp_path: Path) -> None:
         tasks = [json.loads(server.command("show", job, "--json").stdout)["tasks"] for job in ("1", "2")]
     ends = [(task["state"], task["replicas"][0]["wall_ms"] is None) for of_job in tasks for task in of_job]
     assert ends == [("cancelled", True), ("cancelled", True), ("accepted", False), ("cancelled", True)]
+
+
+@pytest.mark.slow
+def test_how_far_an_input_is_is_told(tmp_path: Path) -> None:
+    """Apart from what runs, by the coordinator's own word of what there is to bring; and no more when it is there."""
+    size = 100 << 20
+
+    def staging() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(server.command("show", "1", "--json").stdout)["job"].get("staging", [])
+        return found
+
+    with mesh(tmp_path) as (_, server, held):
+        held.for_s = 1.0  # each part
+        with (tmp_path / "in.txt").open("wb") as file:
+            file.truncate(size)
+        server.command("submit", str(tmp_path / "job.toml"))
+        (way,) = until(staging, "a word on what is brought")
+        assert (way["node"], way["files"], way["size"], 0 < way["sent"] < size) == ("one", 1, size, True)
+        assert " of 100 MiB (1 file) sent to one" in server.command("show", "1").stdout
+        held.go_on.set()
+        server.command("wait", "1", "--timeout", "60s")
+        assert staging() == []
+        assert not list((tmp_path / "c/staging").iterdir())

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.files import atomic, careful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.images.cache import Progress
     from nexapod_batch.model.node import Node
 
-__all__ = ["OnTheWay", "sending", "staging_of"]
+__all__ = ["BYTES", "FILES", "OnTheWay", "sending", "staging_of", "write_notice"]
 
 #: Less than this is there in a moment.
 FILES, BYTES = 100, 16 << 20
@@ -69,9 +69,14 @@ class OnTheWay:
 
     def _write(self) -> None:
         self._told = time.monotonic()
-        with suppress(OSError):  # a full disk stops the inputs themselves, and that is told of
-            self._notice.parent.mkdir(mode=0o700, exist_ok=True)
-            atomic.write(self._notice, json.dumps({**self._about, "at": int(time.time())}).encode(), durable=False)
+        write_notice(self._notice, self._about)
+
+
+def write_notice(notice: Path, about: Mapping[str, Any]) -> None:
+    """Write a notice; `about` has job, node, files, size and sent in bytes, since."""
+    with suppress(OSError):  # a full disk stops the inputs themselves, and that is told of
+        notice.parent.mkdir(mode=0o700, exist_ok=True)
+        atomic.write(notice, json.dumps({**about, "at": int(time.time())}).encode(), durable=False)
 
 
 @contextmanager

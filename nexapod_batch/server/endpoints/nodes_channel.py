@@ -16,7 +16,7 @@ from nexapod_batch.mesh import messages, puzzle, signatures, versions
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Answer, Joined, Message, Registration, WorkCall
 from nexapod_batch.model.networks import network_of
-from nexapod_batch.server import node_sign_in, problems
+from nexapod_batch.server import arriving, node_sign_in, problems
 from nexapod_batch.server.calls import Access, Call, Route
 from nexapod_batch.server.limits import address_group
 from nexapod_batch.server.problems import RequestError
@@ -126,6 +126,8 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
         public, coordinators = service.channel.key_of(name), service.channel.coordinator
         kept = await _in_thread(lambda: box.take(said, public, coordinators, time.time()))
         service.channel.kept(name, said)
+    if said.arriving is not None or said.acknowledged or said.refused:
+        await _in_thread(lambda: _note_arriving(call, said, box))
     network = network_of(call.request.client.host if call.request.client else "")
     if service.channel.is_from_elsewhere(name, network):
         await _in_thread(lambda: box.note_network(network))
@@ -134,6 +136,15 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
     if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
         service.passes.wake()
     return Answer(kept=kept, epoch=epoch), said
+
+
+def _note_arriving(call: Call, said: WorkCall, box: Mailbox) -> None:
+    """Keep how far inputs are that the node brings; what ended is told of no more."""
+    service, name = call.service, call.caller.name
+    if said.arriving is not None:
+        arriving.note(box, name, said.arriving, service.channel.coordinator, service.paths.staging)
+    elif said.refused or any(one.startswith("launch-") for one in said.acknowledged):
+        arriving.forget(name, service.paths.staging)
 
 
 def _of_another_epoch(theirs: int, ours: int) -> Answer:
