@@ -82,6 +82,7 @@ class Bringing:
         with self._lock:
             if taken.bundle.launch not in self._open:
                 self._open[taken.bundle.launch] = taken
+                self._link.state.bringing = len(self._open)
                 self._waiting.put(taken)
         return False
 
@@ -165,7 +166,7 @@ class Bringing:
                 raise
             for text in self._cancels.get(launch, ()):
                 self._worker.cancel(text)
-            self._open.pop(launch, None)
+            self._drop(launch)
 
     def _refuse(self, client: Client, launch: str, why: str) -> None:
         """Tell that a launch is never run here; where that is not heard, it comes again."""
@@ -179,6 +180,10 @@ class Bringing:
 
     def _end(self, launch: str) -> None:
         with self._lock:
-            self._open.pop(launch, None)
+            self._drop(launch)
             self._cancels.pop(launch, None)
             self._stopped.pop(launch, None)
+
+    def _drop(self, launch: str) -> None:
+        self._open.pop(launch, None)
+        self._link.state.bringing = len(self._open)

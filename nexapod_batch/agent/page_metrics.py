@@ -52,6 +52,7 @@ def _gauges(node: Document, state: State) -> Iterator[_Metric]:
     yield _gauge("ledger_believed", "0 where the coordinator's ledger was cut off or rewritten.", believed)
     yield _gauge("ledger_entries", "Entries of the coordinator's ledger that it has seen.", entries(state.ledger))
     yield _gauge("launches", "Launches that the node has and that are not over.", state.running)
+    yield _gauge("launches_waiting_for_inputs", "Launches whose inputs are being brought.", state.bringing)
     yield _gauge("replicas", "Replicas that run now.", replicas)
     yield _gauge("unsent_report_bytes", "Bytes of reports that the coordinator does not have yet.", state.unsent)
     yield _gauge("cpus", "CPUs that the node gives.", node["cpus"])

@@ -38,6 +38,7 @@ class State(Struct):
     why: str = ""  # why there is no work
     paused: str = ""  # why this node takes none
     running: int = 0  # launches that it has and that are not over
+    bringing: int = 0  # launches that wait for inputs
     taken: int = 0  # launches since it was started
     refused: int = 0  # bundles that were not from its coordinator
     declined: str = ""  # why the last launch that came is not run here; "" after one that is

@@ -125,6 +125,7 @@ def test_how_far_an_input_is_is_told(tmp_path: Path) -> None:
         server.command("submit", str(tmp_path / "job.toml"))
         (way,) = until(staging, "a word on what is brought")
         assert (way["node"], way["files"], way["size"], 0 < way["sent"] < size) == ("one", 1, size, True)
+        assert " waiting for inputs" in (tmp_path / "one.run.err").read_text()
         assert " of 100 MiB (1 file) sent to one" in server.command("show", "1").stdout
         held.go_on.set()
         server.command("wait", "1", "--timeout", "60s")

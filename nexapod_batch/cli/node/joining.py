@@ -192,6 +192,8 @@ def _described(state: State) -> str:
     if state.trouble:
         parts.append(state.trouble)
     parts.append(f"{state.running} running, {state.taken} taken")
+    if state.bringing:
+        parts.append(f"{state.bringing} waiting for inputs")
     if state.ledger.trouble:
         parts.append(f"no work is taken: {state.ledger.trouble}")
     elif state.paused:
@@ -200,7 +202,7 @@ def _described(state: State) -> str:
         parts.append(f"{state.refused} refused")
     if state.declined:
         parts.append(f"the last launch was given back: {state.declined}")
-    if state.connected and state.why and not state.running:
+    if state.connected and state.why and not (state.running or state.bringing):
         parts.append(f"no work: {state.why}")
     return ", ".join(parts)
 
