@@ -16,17 +16,24 @@ import ssl
 import time
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import orjson
 
 from nexapod_batch import __version__
-from nexapod_batch.errors import ConfigError, TryAgainError, UnreachableError, UsageError, VerificationError
+from nexapod_batch.errors import (
+    ConfigError,
+    NexapodError,
+    TryAgainError,
+    UnreachableError,
+    UsageError,
+    VerificationError,
+)
 from nexapod_batch.mesh import signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nexapod_batch.trust.dsse import Signer
 
@@ -47,6 +54,18 @@ class Reply(NamedTuple):
     status: int
     headers: dict[str, str]  # names in lower case
     body: bytes
+
+
+class Streamed(Protocol):
+    """A body that is read while it is sent, anew each time; its pieces count until the next one is asked for."""
+
+    def __len__(self) -> int:
+        """Return of how many bytes it is."""
+        ...
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Return it piece by piece."""
+        ...
 
 
 class RefusedError(TryAgainError):
@@ -133,12 +152,12 @@ class Client:
         return reply.body
 
     def ask(
-        self, method: str, path: str, body: bytes | memoryview = b"", *, media: str = "application/json",
+        self, method: str, path: str, body: bytes | Streamed = b"", *, media: str = "application/json",
         patience_s: float = 0.0, more: dict[str, str] | None = None, when_sent: Callable[[], None] | None = None,
     ) -> Reply:  # fmt: skip
         """Return the answer to a signed request; with a clock that is off it is asked once more, by the server's.
 
-        `more` are further headers, among them the `content-digest` of the body where it is known already. `when_sent`
+        `more` are further headers, among them the `content-digest` of a body that is read while it is sent. `when_sent`
         is called when all of it was sent, and only the answer is to come.
         """
         self._when_sent = when_sent
@@ -169,7 +188,7 @@ class Client:
         return False
 
     def _once(
-        self, method: str, path: str, body: bytes | memoryview, media: str, patience_s: float, more: dict[str, str]
+        self, method: str, path: str, body: bytes | Streamed, media: str, patience_s: float, more: dict[str, str]
     ) -> Reply:
         for fresh in (False, True):  # a kept connection may have ended meanwhile
             kept = self._connection is not None
@@ -183,25 +202,30 @@ class Client:
                 raise UnreachableError(f"no answer from {self._authority}", got=_text(error)) from error
         raise AssertionError  # the second time there is an answer, or an error
 
-    def _head(self, method: str, path: str, body: bytes | memoryview, media: str, digest: str) -> dict[str, str]:
+    def _head(self, method: str, path: str, body: bytes | Streamed, media: str, digest: str) -> dict[str, str]:
         """Return the headers of a request: signed anew each time, for a nonce counts once."""
         created, nonce = int(time.time() + self.ahead_s), os.urandom(16).hex()
+        said = body if isinstance(body, bytes) else b""  # of what is read later the digest is known
         head = signatures.headers(
-            self._signer, method, self._authority, path, body, created=created, nonce=nonce, digest=digest
+            self._signer, method, self._authority, path, said, created=created, nonce=nonce, digest=digest
         )
         head |= {"host": self._authority, "user-agent": f"nexapod-batch/{__version__}"}
         if method in _WITH_BODY:
-            head["content-type"] = media
+            head |= {"content-type": media, "content-length": str(len(body))}
         return head
 
     def _exchange(
-        self, method: str, path: str, body: bytes | memoryview, head: dict[str, str], wait_s: float
+        self, method: str, path: str, body: bytes | Streamed, head: dict[str, str], wait_s: float
     ) -> Reply:
         connection = self._connection or self._connect()
         self._connection = connection
         if connection.sock is not None:
             connection.sock.settimeout(wait_s)
-        connection.request(method, path, body if method in _WITH_BODY else None, head)
+        try:
+            connection.request(method, path, body if method in _WITH_BODY else None, head)
+        except NexapodError:  # the body cannot be read to its end, which the server waits for
+            self.close()
+            raise
         if self._when_sent is not None:
             self._when_sent()
         response = connection.getresponse()

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from nexapod_batch.agent.parts import ON_THE_WAY
 from nexapod_batch.errors import TryAgainError, UnreachableError
 from nexapod_batch.mesh.blobs import PART
 
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from nexapod_batch.agent.parts import Part, Parts
 
 __all__ = ["Lanes"]
+
+#: Parts that are sent, or wait for their answer, at once.
+_ON_THE_WAY = 2
 
 
 class _Sent(NamedTuple):
@@ -39,10 +41,11 @@ class Lanes:
     def __init__(self, client: Client, path: str, parts: Parts) -> None:
         """Send nothing yet; the first lane is the client itself."""
         self._path, self._parts = path, parts
-        self._others = [client.another() for _ in range(ON_THE_WAY - 1)]
+        self._others = [client.another() for _ in range(_ON_THE_WAY - 1)]
         self._clients = [client, *self._others]  # in the order in which they will be free
-        self._threads = ThreadPoolExecutor(ON_THE_WAY)
+        self._threads = ThreadPoolExecutor(_ON_THE_WAY)
         self._sent: deque[_Sent] = deque()
+        self.so_far = False  # whether what is signed of a part is the SHA-256 of the file up to its end
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -64,10 +67,10 @@ class Lanes:
         """
         try:
             while True:
-                while not self._sent or (len(self._sent) < ON_THE_WAY and at + PART <= self._parts.total):
+                while not self._sent or (len(self._sent) < _ON_THE_WAY and at + PART <= self._parts.total):
                     part = self._parts.begins(at)
                     self._begin(part)
-                    at += len(part.data)
+                    at += len(part)
                 oldest = self._sent.popleft()
                 reply = oldest.answer.result()
                 if reply.status >= 300:
@@ -85,17 +88,18 @@ class Lanes:
         self._clients.append(client)
         left = threading.Event()
         answer = self._threads.submit(self._put, client, part, before, left)
-        self._sent.append(_Sent(answer, left, part.at + len(part.data)))
+        self._sent.append(_Sent(answer, left, part.at + len(part)))
 
     def _put(self, client: Client, part: Part, before: threading.Event | None, left: threading.Event) -> Reply:
-        if before is not None:
-            before.wait()
         head = {
-            "upload-offset": str(part.at), "upload-length": str(self._parts.total), "content-digest": part.digest,
+            "upload-offset": str(part.at), "upload-length": str(self._parts.total),
+            "content-digest": self._parts.content_digest(part, so_far=self.so_far),
         }  # fmt: skip
         try:
+            if before is not None:
+                before.wait()
             return client.ask(
-                "PATCH", self._path, part.data, media="application/octet-stream", more=head, when_sent=left.set
+                "PATCH", self._path, part, media="application/octet-stream", more=head, when_sent=left.set
             )
         finally:
             left.set()

@@ -1,81 +1,71 @@
-"""The parts of a file that a node sends: the next one is read and hashed while those before it are on their way."""
+"""The parts of a file that a node sends: each is read while it is sent; what is signed of it was hashed before."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.mesh import signatures
 from nexapod_batch.mesh.blobs import PART
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from collections.abc import Iterator
 
-__all__ = ["ON_THE_WAY", "Part", "Parts"]
+__all__ = ["Part", "Parts"]
 
-#: Parts that are sent, or wait for their answer, at once.
-ON_THE_WAY = 2
+#: Bytes that are read at once: they stay in the cache of a processor until they are hashed, or encrypted.
+_BLOCK = 256 << 10
 
 
-class Part(NamedTuple):
-    """Bytes of a file from one place on, and their `Content-Digest`."""
+class Part:
+    """Bytes of a file from one place on, read anew each time that they are sent."""
 
-    at: int
-    data: memoryview
-    digest: str
+    def __init__(self, fd: int, at: int, size: int) -> None:
+        """Read nothing yet."""
+        self._fd, self.at, self._size = fd, at, size
+
+    def __len__(self) -> int:
+        """Return of how many bytes it is."""
+        return self._size
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Return the bytes in pieces, each of which counts until the next one is asked for; TryAgainError."""
+        block = memoryview(bytearray(min(_BLOCK, self._size)))
+        at, end = self.at, self.at + self._size
+        while at < end:
+            size = os.preadv(self._fd, [block[: end - at]], at)
+            if not size:
+                raise TryAgainError("a file became shorter while it was sent", got=f"{at} bytes", wanted=end)
+            yield block[:size]
+            at += size
 
 
 class Parts:
-    """The parts of one file that is open; as a context manager, nothing reads it any more at the end."""
+    """The parts of one file that is open: they end at multiples of `PART`, and at its end."""
 
     def __init__(self, fd: int) -> None:
-        """Make room for some parts, or for the whole file; it is used again and again, for new memory costs much."""
+        """Hash the whole file."""
         self._fd, self.total = fd, os.fstat(fd).st_size
-        room = min(PART, self.total + 1)
-        self._blocks = [memoryview(bytearray(room)) for _ in range(ON_THE_WAY + 1 if self.total > PART else 1)]
-        self._reader = ThreadPoolExecutor(1)
-        self._ahead: Future[Part] | None = None
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Wait for what is being read."""
-        self._reader.shutdown()
-
-    def sha256(self) -> str:
-        """Return the SHA-256 of the whole file."""
-        digest, at, block = hashlib.sha256(), 0, self._blocks[0]
-        while size := os.preadv(self._fd, [block], at):
-            digest.update(block[:size])
-            at += size
-        return digest.hexdigest()
+        self._so_far: list[bytes] = []  # SHA-256 of the file up to the end of each part
+        digest = hashlib.sha256()
+        for at in range(0, self.total, PART) or (0,):
+            for block in Part(fd, at, min(PART, self.total - at)):
+                digest.update(block)
+            self._so_far.append(digest.digest())
+        self.sha256 = digest.hexdigest()
 
     def begins(self, at: int) -> Part:
-        """Return the part that begins at a byte, whose data count until this was called as often as parts are sent.
+        """Return the part that begins at a byte."""
+        return Part(self._fd, at, min(PART - at % PART, self.total - at))
 
-        Raises:
-            TryAgainError: The file ends before that.
-
-        """
-        part = self._ahead.result() if self._ahead is not None else None
-        self._ahead = None
-        if part is None or part.at != at:
-            part = self._read(at)
-        after = at + len(part.data)
-        if not part.data and at < self.total:
-            raise TryAgainError("a file became shorter while it was sent", got=f"{at} bytes", wanted=self.total)
-        if after < self.total:
-            self._ahead = self._reader.submit(self._read, after)
-        return part
-
-    def _read(self, at: int) -> Part:
-        """Read into the block that has been on its way for longest."""
-        block = self._blocks.pop(0)
-        self._blocks.append(block)
-        data = block[: os.preadv(self._fd, [block], at)]
-        return Part(at, data, signatures.content_digest(data))
+    def content_digest(self, part: Part, *, so_far: bool) -> str:
+        """Return the `Content-Digest` of a part; with `so_far` that of the file up to the end of the part."""
+        if so_far:
+            end = part.at + len(part)
+            return signatures.shown_digest(self._so_far[max(0, end - 1) // PART], signatures.SO_FAR)
+        digest = hashlib.sha256()
+        for block in part:
+            digest.update(block)
+        return signatures.shown_digest(digest.digest())

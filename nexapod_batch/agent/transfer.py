@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.agent import room
 from nexapod_batch.agent.client import RefusedError
@@ -16,6 +16,7 @@ from nexapod_batch.files import output_files
 from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.least_used import note_use
 from nexapod_batch.mesh.blobs import Upload
+from nexapod_batch.mesh.signatures import SO_FAR
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
@@ -94,45 +95,56 @@ def send(client: Client, path: Path, name: str) -> str:
     """
     fd = open_beneath(path, name)
     try:
-        with Parts(fd) as parts:
-            return _send(client, parts)
+        return _send(client, Parts(fd))
     finally:
         os.close(fd)
 
 
 def _send(client: Client, parts: Parts) -> str:
-    digest, tries = parts.sha256(), 0
-    at = _offset(client, digest)
+    digest, tries = parts.sha256, 0
+    there = _there(client, digest)
     with Lanes(client, f"/v1/blobs/{digest}", parts) as lanes:
-        while at >= 0:
+        while not there.complete:
+            lanes.so_far = there.so_far
             try:
-                reply = lanes.send(at)
+                reply = lanes.send(there.size)
             except UnreachableError:
                 tries += 1
                 if tries >= _TRIES:
                     raise
                 time.sleep(_PAUSE_S * tries)
-                at = _offset(client, digest)
+                there = _there(client, digest)
                 continue
             if reply is None:
                 return digest
-            before, at = at, int(reply.headers.get("upload-offset", "0"))
-            tries = 0 if at > before else tries + 1
+            before, there = there, there._replace(size=int(reply.headers.get("upload-offset", "0")))
+            tries = 0 if there.size > before.size else tries + 1
             if reply.status != 409 or tries >= _TRIES:
                 raise RefusedError(reply)
     return digest
 
 
-def _offset(client: Client, digest: str) -> int:
-    """Return from which byte on a blob is to be sent; -1 where the coordinator has it."""
+class _There(NamedTuple):
+    """What the coordinator has of a blob."""
+
+    size: int
+    complete: bool
+    so_far: bool  # whether parts may be signed by the SHA-256 of the blob up to their end
+
+
+def _there(client: Client, digest: str) -> _There:
+    """Ask for what the coordinator has of a blob.
+
+    Raises:
+        RefusedError: It takes none.
+
+    """
     reply = client.ask("HEAD", f"/v1/blobs/{digest}")
-    if reply.status == 404:
-        return 0
     if reply.status >= 300:
         raise RefusedError(reply)
-    if reply.headers.get("upload-complete") == "?1":
-        return -1
-    return int(reply.headers.get("upload-offset", "0"))
+    head = reply.headers
+    so_far = SO_FAR in head.get("want-content-digest", "")
+    return _There(int(head.get("upload-offset", "0")), head.get("upload-complete") == "?1", so_far)
 
 
 def _names(folder: Path, wanted: Iterable[str] | None) -> Iterable[str]:

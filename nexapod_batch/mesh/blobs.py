@@ -23,7 +23,7 @@ from nexapod_batch.trust.statement_rules import is_hex
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["KEPT_S", "PART", "OffsetError", "Upload", "check_room", "left_behind", "swept"]
+__all__ = ["KEPT_S", "PART", "OffsetError", "PartError", "Upload", "check_room", "left_behind", "swept"]
 
 #: Bytes of one part of a transfer.
 PART = 4 << 20
@@ -41,6 +41,10 @@ class OffsetError(TryAgainError):
         """Say where it ends."""
         super().__init__("the part does not begin where the blob ends", wanted=size)
         self.size = size
+
+
+class PartError(VerificationError):
+    """A part is not the one that was meant; what is there of the blob stays."""
 
 
 class Upload:
@@ -71,12 +75,22 @@ class Upload:
                 continue
         return 0
 
-    def append(self, at: int, data: bytes | memoryview) -> int:
+    def is_hashed(self) -> bool:
+        """Say whether parts can be checked by the SHA-256 of the blob so far: that of what is there is known."""
+        try:
+            return kept_hashes.is_kept(self._partial, self._partial.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return True
+
+    def append(self, at: int, data: bytes | memoryview, so_far: bytes = b"") -> int:
         """Append a part that begins at byte `at`; return how many bytes are there then.
+
+        With `so_far`, the SHA-256 of the blob up to the end of the part, only where that is so.
 
         Raises:
             OffsetError: The blob ends elsewhere, or somebody else appends just now.
-            TryAgainError: The disk does not take it.
+            TryAgainError: The disk does not take it; or `so_far` cannot be compared any more.
+            PartError: The part is another one.
 
         """
         fd = os.open(self._partial, _APPEND, 0o600)
@@ -87,18 +101,31 @@ class Upload:
             size = before.st_size
             if at != size:
                 raise OffsetError(size)
-            digest = kept_hashes.take(self._partial, before)
+            digest = self._grown(before, data, so_far)
             try:
                 self._write(fd, memoryview(data), size)
             except OSError as error:
                 os.ftruncate(fd, size)
                 raise TryAgainError("a part cannot be kept", got=error.strerror) from error
             if digest is not None:
-                digest.update(data)
                 kept_hashes.keep(self._partial, os.fstat(fd), digest)
             return size + len(data)
         finally:
             os.close(fd)
+
+    def _grown(self, before: os.stat_result, data: bytes | memoryview, so_far: bytes) -> hashlib._Hash | None:
+        """Return the hash of what will be there with a part; None where that of what is there was not kept."""
+        kept = kept_hashes.take(self._partial, before)
+        if kept is None:
+            if so_far:  # not read for each part: that would let a small one cost as much as the blob
+                raise TryAgainError("what is there of the blob must be read first", hint="sign the SHA-256 of the part")
+            return None
+        grown = kept.copy()
+        grown.update(data)
+        if so_far and grown.digest() != so_far:
+            kept_hashes.keep(self._partial, before, kept)
+            raise PartError("the part is another one", got=grown.hexdigest(), wanted=so_far.hex())
+        return grown
 
     def _write(self, fd: int, data: memoryview, at: int) -> None:
         past = self._write_past_cache(fd, data, at) if len(data) >= _BLOCK and not (at | len(data)) % PAGESIZE else 0

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-__all__ = ["keep", "take"]
+__all__ = ["is_kept", "keep", "take"]
 
 #: Blobs whose hashes are kept at once; that of the one which waits longest goes first.
 _MOST = 1_000
 _kept: dict[str, tuple[tuple[int, ...], hashlib._Hash]] = {}
+
+
+def is_kept(path: Path, status: os.stat_result) -> bool:
+    """Say whether the hash of a file whose status is this can be taken."""
+    return status.st_size == 0 or _kept.get(str(path), ((), None))[0] == _stamp(status)
 
 
 def take(path: Path, status: os.stat_result) -> hashlib._Hash | None:

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["COMPONENTS", "TAG", "Signed", "base", "check", "content_digest", "headers", "parse"]
+__all__ = [
+    "COMPONENTS", "SO_FAR", "TAG", "WHOLE", "Signed", "base", "check", "content_digest", "headers", "parse",
+    "shown_digest", "so_far_of",
+]  # fmt: skip
 
 #: What a signature covers, in this order.
 COMPONENTS = ("@method", "@authority", "@path", "@query", "content-digest")
 TAG = "nexapod-node"
+#: Algorithms of `Content-Digest`: of the body; and for a part of a blob, of the blob up to the end of the part.
+WHOLE, SO_FAR = "sha-256", "sha-256-so-far"
 _LABEL = "nexapod"
 _NONCE = r"[0-9a-f]{32}"
 _KEY_ID = r"SHA256:[A-Za-z0-9+/]{43}"
@@ -36,6 +41,7 @@ _INPUT = re.compile(
     re.ASCII,
 )
 _SIGNATURE = re.compile(rf"{_LABEL}=:([A-Za-z0-9+/]{{86}}==):", re.ASCII)
+_SO_FAR = re.compile(rf"{SO_FAR}=:([A-Za-z0-9+/]{{43}}=):", re.ASCII)
 _SIGNATURE_BYTES = 64
 
 
@@ -57,7 +63,18 @@ def base(components: Sequence[tuple[str, str]], parameters: str) -> bytes:
 
 def content_digest(body: bytes | memoryview) -> str:
     """Return the `Content-Digest` of a body (RFC 9530)."""
-    return f"sha-256=:{binascii.b2a_base64(hashlib.sha256(body).digest(), newline=False).decode()}:"
+    return shown_digest(hashlib.sha256(body).digest())
+
+
+def shown_digest(sha256: bytes, algorithm: str = WHOLE) -> str:
+    """Return a `Content-Digest` that tells this SHA-256."""
+    return f"{algorithm}=:{binascii.b2a_base64(sha256, newline=False).decode()}:"
+
+
+def so_far_of(digest: str) -> bytes:
+    """Return the SHA-256 of a blob up to the end of a part, told by a `Content-Digest`; b"" where there is none."""
+    found = _SO_FAR.fullmatch(digest)
+    return binascii.a2b_base64(found[1]) if found else b""
 
 
 def headers(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nexapod_batch.server.calls import Route
     from nexapod_batch.server.service import Service
 
-__all__ = ["check_body", "claims", "key_caller", "node_caller", "verify"]
+__all__ = ["another_body", "check_body", "claims", "key_caller", "node_caller", "verify"]
 
 _PENDING_S = 5
 
@@ -101,4 +101,9 @@ def verify(request: Request, service: Service, signed: Signed, public: bytes) ->
 def check_body(request: Request, body: bytes | memoryview) -> None:
     """Raise RequestError unless a body is the one whose digest was signed."""
     if request.headers.get("content-digest", "") != signatures.content_digest(body):
-        raise RequestError(problems.SIGN_IN, "the body is not the one that was signed")
+        raise another_body()
+
+
+def another_body() -> RequestError:
+    """Return how a body is refused that is not the one whose digest was signed."""
+    return RequestError(problems.SIGN_IN, "the body is not the one that was signed")

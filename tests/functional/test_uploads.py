@@ -19,7 +19,10 @@ from starlette.requests import Request
 from nexapod_batch.agent import transfer
 from nexapod_batch.agent.client import Client, RefusedError
 from nexapod_batch.agent.home import AgentHome
+from nexapod_batch.agent.lanes import Lanes
+from nexapod_batch.agent.parts import Parts
 from nexapod_batch.config.settings import Paths
+from nexapod_batch.errors import TryAgainError
 from nexapod_batch.mesh.blobs import KEPT_S, PART
 from nexapod_batch.server import bodies, person_uploads
 from nexapod_batch.server.problems import TOO_SLOW, RequestError
@@ -175,6 +178,56 @@ def test_a_file_of_some_parts_arrives_as_it_is(server: Running, node: Client, tm
     digest = transfer.send(node, tmp_path, "out")
     assert digest == hashlib.sha256(content).hexdigest()
     assert (spool / "blobs" / digest).read_bytes() == content
+
+
+def test_what_a_server_began_its_next_process_goes_on_with(server: Running, node: Client, tmp_path: Path) -> None:
+    """It does not know the SHA-256 of what is there, and asks for that of each part."""
+    spool, content = server.home / "spool/n", hashlib.shake_128(b"begun").digest(2 * PART + 5)
+    (spool / "wanted/1_0.1").write_text("")
+    (tmp_path / "out").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (spool / "blobs" / f".{digest}.part").write_bytes(content[:PART])
+    head = node.ask("HEAD", f"/v1/blobs/{digest}").headers
+    assert (head["upload-offset"], head["want-content-digest"]) == (str(PART), "sha-256")
+    assert transfer.send(node, tmp_path, "out") == digest
+    assert (spool / "blobs" / digest).read_bytes() == content
+
+
+def test_a_file_that_changes_while_it_is_sent_is_refused(server: Running, node: Client, tmp_path: Path) -> None:
+    """No byte of it counts that was not hashed before; what came before stays, and the same client is used again."""
+    spool, content = server.home / "spool/n", hashlib.shake_128(b"changes").digest(3 * PART)
+    (spool / "wanted/1_0.1").write_text("")
+    path = tmp_path / "out"
+    path.write_bytes(content)
+    with path.open("r+b") as stream:
+        parts = Parts(stream.fileno())
+        stream.seek(PART + 17)
+        stream.write(b"other")
+        stream.flush()
+        sent = f"/v1/blobs/{parts.sha256}"
+        with Lanes(node, sent, parts) as lanes:
+            lanes.so_far = True
+            reply = lanes.send(0)
+    assert reply is not None
+    assert (reply.status, b"not the one that was signed" in reply.body) == (401, True)
+    assert node.ask("HEAD", sent).headers["upload-offset"] == str(PART)
+    path.write_bytes(content)
+    assert transfer.send(node, tmp_path, "out") == parts.sha256
+    assert (spool / "blobs" / parts.sha256).read_bytes() == content
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_is_told(server: Running, node: Client, tmp_path: Path) -> None:
+    """The part that it ends in does not arrive, and the next request is answered as ever."""
+    spool, content = server.home / "spool/n", hashlib.shake_128(b"shorter").digest(PART + 500_000)
+    (spool / "wanted/1_0.1").write_text("")
+    path = tmp_path / "out"
+    path.write_bytes(content)
+    with path.open("r+b") as stream:
+        parts = Parts(stream.fileno())
+        stream.truncate(PART + 300_000)
+        with Lanes(node, f"/v1/blobs/{parts.sha256}", parts) as lanes, pytest.raises(TryAgainError, match="became shorter"):
+            lanes.send(0)
+    assert node.ask("HEAD", f"/v1/blobs/{parts.sha256}").headers["upload-offset"] == str(PART)
 
 
 def test_a_file_that_is_taken_no_more_is_told(server: Running, node: Client, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.errors import VerificationError
+from nexapod_batch.errors import TryAgainError, VerificationError
 from nexapod_batch.mesh import kept_hashes
-from nexapod_batch.mesh.blobs import OffsetError, Upload
+from nexapod_batch.mesh.blobs import OffsetError, PartError, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,3 +88,35 @@ def test_a_part_that_is_refused_changes_no_hash(tmp_path: Path) -> None:
     upload.append(5000, DATA[5000:])
     upload.finish()
     assert upload.complete()
+
+
+def so_far(size: int) -> bytes:
+    """Return the SHA-256 of so many first bytes."""
+    return hashlib.sha256(DATA[:size]).digest()
+
+
+def test_a_part_that_makes_another_blob_is_refused(tmp_path: Path) -> None:
+    """What was there stays, and the right part goes on from it."""
+    upload = Upload(tmp_path, hashlib.sha256(DATA).hexdigest())
+    upload.append(0, DATA[:5000], so_far(5000))
+    for _ in range(2):
+        with pytest.raises(PartError, match="another one"):
+            upload.append(5000, b"x" * (len(DATA) - 5000), so_far(len(DATA)))
+        assert (upload.size(), upload.is_hashed()) == (5000, True)
+    upload.append(5000, DATA[5000:], so_far(len(DATA)))
+    upload.finish()
+    assert upload.target.read_bytes() == DATA
+
+
+def test_what_nobody_hashed_is_not_read_for_one_part(tmp_path: Path) -> None:
+    """A small part would cost as much as the blob: it is checked by its own SHA-256, and the whole at the end."""
+    upload = Upload(tmp_path, hashlib.sha256(DATA).hexdigest())
+    assert upload.is_hashed()
+    upload.append(0, DATA[:5000], so_far(5000))
+    restarted(partial(tmp_path))
+    assert not upload.is_hashed()
+    with pytest.raises(TryAgainError, match="must be read first"):
+        upload.append(5000, DATA[5000:], so_far(len(DATA)))
+    upload.append(5000, DATA[5000:])
+    upload.finish()
+    assert upload.target.read_bytes() == DATA

@@ -1,4 +1,4 @@
-"""The parts of a file that a node sends: whatever was read ahead, a part is what the file has at that place."""
+"""The parts of a file that a node sends: a part is what the file has at that place, and is signed as what it was."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from nexapod_batch.agent.parts import Parts
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.mesh.blobs import PART
-from nexapod_batch.mesh.signatures import content_digest
+from nexapod_batch.mesh.signatures import content_digest, so_far_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +25,7 @@ def opened(path: Path, data: bytes) -> Iterator[tuple[int, Parts]]:
     path.write_bytes(data)
     fd = os.open(path, os.O_RDWR)
     try:
-        with Parts(fd) as parts:
-            yield fd, parts
+        yield fd, Parts(fd)
     finally:
         os.close(fd)
 
@@ -35,8 +34,8 @@ def opened(path: Path, data: bytes) -> Iterator[tuple[int, Parts]]:
     ("size", "places"),
     [
         (0, (0,)),
-        (1, (0, 0)),
-        (PART, (0, 17, 0)),
+        (1, (0, 0, 1)),
+        (PART, (0, 17, 0, PART)),
         (PART + 1, (0, PART, 0)),
         (2 * PART + 5, (0, PART, 2 * PART)),
         (2 * PART + 5, (0, 0, PART, 0)),
@@ -45,20 +44,23 @@ def opened(path: Path, data: bytes) -> Iterator[tuple[int, Parts]]:
     ids=["empty", "one byte", "one part", "a byte more", "in order", "sent again", "anywhere"],
 )
 def test_a_part_is_what_the_file_has_there(tmp_path: Path, size: int, places: tuple[int, ...]) -> None:
-    """In order, once more, and from any byte on, as far as a coordinator that lost some says."""
+    """In order, once more, and from any byte on that a coordinator says: up to where the next part begins."""
     data = hashlib.shake_128(b"parts").digest(size)
     with opened(tmp_path / "file", data) as (_, parts):
-        assert (parts.total, parts.sha256()) == (size, hashlib.sha256(data).hexdigest())
+        assert (parts.total, parts.sha256) == (size, hashlib.sha256(data).hexdigest())
         for at in places:
-            part = parts.begins(at)
-            assert (part.at, bytes(part.data)) == (at, data[at : at + PART])
-            assert part.digest == content_digest(data[at : at + PART])
+            part, end = parts.begins(at), min(size, at - at % PART + PART)
+            for _ in range(2):
+                assert (part.at, len(part), b"".join(map(bytes, part))) == (at, end - at, data[at:end])
+            assert parts.content_digest(part, so_far=False) == content_digest(data[at:end])
+            so_far = so_far_of(parts.content_digest(part, so_far=True))
+            assert so_far == hashlib.sha256(data[:end]).digest()
 
 
 def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
     """Nobody sends nothing for ever."""
     with opened(tmp_path / "file", b"x" * (PART + 5)) as (fd, parts):
         os.truncate(fd, 5)
-        assert bytes(parts.begins(0).data) == b"x" * 5
-        with pytest.raises(TryAgainError, match="became shorter"):
-            parts.begins(5)
+        for at in (0, PART):
+            with pytest.raises(TryAgainError, match="became shorter"):
+                list(parts.begins(at))

@@ -2,6 +2,9 @@
 
 Uploads may stop and go on: `HEAD` tells `Upload-Offset`, a `PATCH` appends the part that begins there (names of the
 draft of resumable uploads). The SHA-256 over all is compared at the end; what is something else is removed (422).
+
+A node signs the `Content-Digest` of each part: its SHA-256; or where `HEAD` wants it (`Want-Content-Digest`, RFC 9530),
+`sha-256-so-far`, that of the blob up to the end of the part. Then both sides hash the blob once, as it travels.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from starlette.responses import Response
 
 from nexapod_batch.errors import TryAgainError, VerificationError
 from nexapod_batch.files import careful
-from nexapod_batch.mesh.blobs import PART, OffsetError, Upload, check_room, swept
+from nexapod_batch.mesh import signatures
+from nexapod_batch.mesh.blobs import PART, OffsetError, PartError, Upload, check_room, swept
 from nexapod_batch.mesh.mailbox import BLOBS, OFFERED, Mailbox
 from nexapod_batch.server import node_sign_in, problems
 from nexapod_batch.server.calls import Access, Call, Query, Route
@@ -60,8 +64,9 @@ async def read_part(call: Call) -> Response:
 async def look(call: Call) -> Response:
     """Say how much of a blob that a node sends is here."""
     upload = Upload(_spool(call) / BLOBS, digest_of(call))
-    complete, size = await _in_thread(lambda: (upload.complete(), upload.size()))
-    return Response(status_code=204, headers=progress_headers(size, complete=complete))
+    complete, size, hashed = await _in_thread(lambda: (upload.complete(), upload.size(), upload.is_hashed()))
+    wanted = {"want-content-digest": f"{signatures.SO_FAR}=2, {signatures.WHOLE}=1" if hashed else signatures.WHOLE}
+    return Response(status_code=204, headers=progress_headers(size, complete=complete) | wanted)
 
 
 async def append(call: Call) -> Response:
@@ -73,9 +78,12 @@ async def append(call: Call) -> Response:
         raise RequestError(problems.TOO_LARGE, "more than was announced, or than is taken", got=total, wanted=MAX_BLOB)
     spool, upload = _spool(call), Upload(_spool(call) / BLOBS, digest_of(call))
 
+    so_far = signatures.so_far_of(headers.get("content-digest", ""))
+
     def act() -> int:
-        node_sign_in.check_body(call.request, call.body)
-        return _append(spool, upload, start, call.body, total)
+        if not so_far:
+            node_sign_in.check_body(call.request, call.body)
+        return _append(spool, upload, start, call.body, total, so_far)
 
     try:
         async with _turns.setdefault(str(upload.target), asyncio.Lock()):
@@ -83,6 +91,8 @@ async def append(call: Call) -> Response:
     except OffsetError as error:
         more = {**progress_headers(error.size, complete=False), "retry-after": "1"}
         raise RequestError(problems.CONFLICT, error.what, got=start, wanted=error.size, headers=more) from None
+    except PartError:
+        raise node_sign_in.another_body() from None
     except VerificationError as error:
         raise RequestError(problems.DESCRIPTOR, error.what, got=error.got, wanted=error.wanted) from None
     return Response(status_code=204, headers=progress_headers(size, complete=size == total))
@@ -95,7 +105,7 @@ async def missing(call: Call) -> Missing:
     return Missing(missing=tuple(await _in_thread(lambda: [one for one in digests if not (folder / one).exists()])))
 
 
-def _append(spool: Path, upload: Upload, start: int, data: memoryview, total: int) -> int:
+def _append(spool: Path, upload: Upload, start: int, data: memoryview, total: int, so_far: bytes) -> int:
     if upload.complete():
         return upload.size()
     asked = Mailbox(spool).bytes_asked_for()
@@ -106,7 +116,7 @@ def _append(spool: Path, upload: Upload, start: int, data: memoryview, total: in
         got, wanted = f"{there + total - start} bytes in all", f"at most {asked or MAX_OF_NODE}"
         raise RequestError(problems.TOO_LARGE, "more than was asked for", got=got, wanted=wanted)
     check_room(spool, total - start)
-    size = upload.append(start, data)
+    size = upload.append(start, data, so_far)
     if size == total:
         upload.finish()
     return size
