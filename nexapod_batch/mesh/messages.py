@@ -201,6 +201,13 @@ def check_folder(folder: str) -> None:
         raise VerificationError("folder is no absolute path", got=repr(folder[:80]))
 
 
+def _check_numbers(call: WorkCall) -> None:
+    if call.epoch < FIRST_EPOCH:
+        raise VerificationError("there is no such epoch", got=call.epoch, wanted=f"{FIRST_EPOCH} or a later one")
+    if call.wait_s < 0:
+        raise VerificationError("nobody waits for less than no time", got=call.wait_s, wanted="wait_s of 0 or more")
+
+
 def check_call(call: WorkCall) -> None:
     """Raise VerificationError for a call that no agent makes: too much of something, or names that lead elsewhere."""
     if max(map(len, (*call.lists, call.busy))) > _MOST or sum(map(len, call.brought.values())) > _MOST:
@@ -211,6 +218,7 @@ def check_call(call: WorkCall) -> None:
         raise VerificationError("what is acknowledged is no name of a message")
     if any(name not in RUNTIMES or len(why) > MOST_WORDS for name, why in call.cannot.items()):
         raise VerificationError("what is said of runtimes makes no sense", wanted=f"one of: {', '.join(RUNTIMES)}")
+    _check_numbers(call)
     check_folder(call.folder)
     check_folder(call.fetched)
     check_commitments(call.committed)

@@ -199,6 +199,9 @@ FORMS = {
     "acknowledged, absolute": {"acknowledged": ("/etc/passwd",)},
     "folder": {"folder": "x/y"},
     "folder with a newline": {"folder": "/x\n/y"},
+    "no epoch": {"epoch": 0},
+    "an epoch before all": {"epoch": -1},
+    "a time that is over": {"wait_s": -0.5},
     "too many": {"acknowledged": ("a-b",) * 10_001},
     "too much": {"lines": (Lines(segment="a-1.jsonl", at=0, text="x" * (messages.MAX_LINES + 1)),)},
 }

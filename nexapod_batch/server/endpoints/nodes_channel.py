@@ -16,11 +16,10 @@ from nexapod_batch.mesh import messages, puzzle, signatures, versions
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Answer, Joined, Message, Registration, WorkCall
 from nexapod_batch.model.networks import network_of
-from nexapod_batch.server import arriving, node_sign_in, problems
+from nexapod_batch.server import arriving, bodies, node_sign_in, problems
 from nexapod_batch.server.calls import Access, Call, Route
 from nexapod_batch.server.limits import address_group
 from nexapod_batch.server.problems import RequestError
-from nexapod_batch.trust import nesting
 from nexapod_batch.trust.keys import key_id
 
 if TYPE_CHECKING:
@@ -189,7 +188,7 @@ def _spoken(call: Call, kind: type[Spoken]) -> Spoken:
     """Return what an agent says; RequestError for what none says, UsageError for one of another version."""
     agent = call.request.headers.get("user-agent", "")
     try:
-        said = _struct(call.body, kind)
+        said: Spoken = bodies.struct_of(bodies.json_value(call.body), kind)
     except RequestError:
         versions.check_body(call.body, agent)
         raise
@@ -202,15 +201,6 @@ def _note_version(service: Service, name: str, error: UsageError) -> None:
     box = Mailbox(service.paths.spool(name))
     box.keep_note(msgspec.structs.replace(box.note(), paused=versions.paused(error)))
     service.channel.forget_call(name)
-
-
-def _struct(data: bytes, kind: type[T]) -> T:
-    if not nesting.depth_within(data):
-        raise RequestError(problems.BAD_REQUEST, "the JSON is nested too deeply", wanted=f"{nesting.MAX_DEPTH} levels")
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(problems.BAD_REQUEST, "the body is not as it must be", got=str(error)[:300]) from None
 
 
 async def _in_thread(act: Callable[[], T]) -> T:
