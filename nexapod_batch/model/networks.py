@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 __all__ = ["KEPT_NETWORKS", "network_of"]
 
@@ -11,6 +12,7 @@ KEPT_NETWORKS = 16
 _PREFIX = {4: 24, 6: 48}
 
 
+@lru_cache(1_000)
 def network_of(address: str) -> str:
     """Return the network of an address; "" for this very machine, and for what is no address."""
     try:

@@ -11,6 +11,7 @@ import json
 import math
 import mmap
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -133,19 +134,10 @@ def _announced(request: Request, max_bytes: int) -> int:
 
 def json_value(data: bytes, number: Callable[[str], float] = float) -> Any:  # noqa: ANN401 - whatever JSON spells
     """Return the value of a JSON body; RequestError for what is refused above. `number` makes those with a fraction."""
-
-    def finite(text: str) -> float:
-        made = number(text)
-        if not math.isfinite(made):
-            raise ValueError("a number is too large")
-        return made
-
     if not nesting.depth_within(data):
         raise RequestError(problems.BAD_REQUEST, "the JSON is nested too deeply", wanted=f"{nesting.MAX_DEPTH} levels")
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=finite
-        )
+        value = _decoder(number).decode(data.decode("utf-8"))
         if b"\\u" in data:
             orjson.dumps(value)  # refuses half a surrogate pair, which is no text
     except RequestError:
@@ -153,6 +145,17 @@ def json_value(data: bytes, number: Callable[[str], float] = float) -> Any:  # n
     except (ValueError, RecursionError, TypeError) as error:
         raise RequestError(problems.BAD_REQUEST, "the body is not valid JSON", got=str(error)[:200]) from None
     return value
+
+
+@cache
+def _decoder(number: Callable[[str], float]) -> json.JSONDecoder:
+    def finite(text: str) -> float:
+        made = number(text)
+        if not math.isfinite(made):
+            raise ValueError("a number is too large")
+        return made
+
+    return json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_float=finite)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ __all__ = ["Buckets", "address_group"]
 
 #: Names that are remembered at once; the ones that were quiet longest are forgotten first.
 _REMEMBERED = 20_000
+#: Addresses whose group is remembered at once.
+_ADDRESSES = 1_000
 
 
 class Buckets:
@@ -53,6 +56,7 @@ class Buckets:
         return len(self._left)
 
 
+@lru_cache(_ADDRESSES)
 def address_group(address: str) -> str:
     """Return by what an address is counted: itself, or the /64 of an IPv6 address, which one person has to himself."""
     try:

@@ -17,6 +17,8 @@ __all__ = ["Served", "SocketTransport", "ready", "shaken"]
 
 #: Reads of one connection, each of a TLS record at most, before others have their turn.
 _READS = 8
+#: Bytes that wait for what follows them in the same turn of the loop: the head of an answer, and a short body.
+_FEW = 8 << 10
 #: Bytes that wait to be sent at which whoever makes them is told to stop, and to go on.
 _HIGH, _LOW = 64 << 10, 16 << 10
 #: What says that a connection has nothing now, or takes nothing. Over TLS the record that was begun is gone on with.
@@ -80,7 +82,9 @@ async def shaken(connection: socket.socket, context: ssl.SSLContext, seconds: fl
 class SocketTransport(asyncio.Transport):
     """One connection; over TLS after its handshake."""
 
-    __slots__ = ("_buffer", "_closing", "_deadline", "_loop", "_reading", "_served", "_slow", "_socket", "_unsent")
+    __slots__ = (
+        "_buffer", "_closing", "_deadline", "_held", "_loop", "_reading", "_served", "_slow", "_socket", "_unsent",
+    )  # fmt: skip
 
     def __init__(self, connection: socket.socket, served: Served, buffer: memoryview) -> None:
         """Begin to read into a buffer that others use as well, of a TLS record or more."""
@@ -89,6 +93,7 @@ class SocketTransport(asyncio.Transport):
         self._socket, self._served, self._buffer = connection, served, buffer
         self._unsent: bytearray | None = None
         self._closing = self._reading = False
+        self._held = False  # what is unsent waits for more, and not for the connection
         self._slow = False  # whoever makes what is to be sent was told to stop
         self._deadline: asyncio.TimerHandle | None = None
         served.connection_made(self)
@@ -151,21 +156,29 @@ class SocketTransport(asyncio.Transport):
         return len(self._unsent or b"")
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, or keep those that the connection does not take now."""
-        if self._closing:
+        """Send bytes, or keep those that the connection does not take now; few of them wait for what follows."""
+        if self._closing or not data:
             return
+        if self._held and len(data) > _FEW:
+            self._send_held()
         if self._unsent:
             self._unsent += data
+        elif len(data) <= _FEW:
+            self._unsent, self._held = bytearray(data), True
+            self._loop.call_soon(self._send_held)
         else:
-            with memoryview(data) as view:
-                sent = self._sent(view)
-                if sent == len(view) or self._closing:
-                    return
-                self._unsent = bytearray(view[sent:])
-            self._loop.add_writer(self._socket, self._send_rest)
-        if len(self._unsent) > _HIGH and not self._slow:
+            self._send_now(data)
+        if len(self._unsent or b"") > _HIGH and not self._slow:
             self._slow = True
             self._served.pause_writing()
+
+    def _send_now(self, data: bytes | bytearray | memoryview) -> None:
+        """Send without a copy of what the connection takes at once."""
+        with memoryview(data) as view:
+            sent = self._sent(view)
+            if sent < len(view) and not self._closing:
+                self._unsent = bytearray(view[sent:])
+                self._loop.add_writer(self._socket, self._send_rest)
 
     def _sent(self, view: memoryview) -> int:
         """Send what the connection takes now; return how much that is. A broken connection ends."""
@@ -178,6 +191,13 @@ class SocketTransport(asyncio.Transport):
         except OSError as error:
             self._end(error)
         return sent
+
+    def _send_held(self) -> None:
+        if self._held:
+            self._held = False
+            self._send_rest()
+            if self._unsent:
+                self._loop.add_writer(self._socket, self._send_rest)
 
     def _send_rest(self) -> None:
         if self._unsent:
@@ -239,7 +259,7 @@ class SocketTransport(asyncio.Transport):
     def _end(self, error: Exception | None) -> None:
         if self._socket.fileno() < 0:
             return
-        self._closing, self._reading, self._unsent = True, False, None
+        self._closing, self._reading, self._held, self._unsent = True, False, False, None
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         if self._deadline is not None:

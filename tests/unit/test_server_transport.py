@@ -30,6 +30,14 @@ async def large(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": piece, "more_body": at + len(piece) < len(LARGE)})
 
 
+async def slow(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with a piece at once, and with another one, some turns of the loop later, when the client has the first."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"on", "more_body": True})
+    await receive()  # the end of the request, which the client sends then
+    await send({"type": "http.response.body", "body": b"ce"})
+
+
 async def refusing(scope: Any, receive: Any, send: Any) -> None:
     """Refuse a request without a look at its body."""
     headers = [(b"content-length", b"2"), (b"connection", b"close")]
@@ -72,6 +80,23 @@ def test_a_large_answer_arrives_whole(tmp_path: Path, *, tls: bool) -> None:
     head, _, body = asyncio.run(work()).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert hashlib.sha256(body).digest() == hashlib.sha256(LARGE).digest()
+
+
+def test_a_head_travels_with_the_body_behind_it(tmp_path: Path) -> None:
+    """In one record, which is what one look at a connection over TLS gives; what follows later follows alone."""
+
+    async def work() -> tuple[bytes, bytes]:
+        async with served(tmp_path, slow) as port:
+            with await asyncio.to_thread(connected, port, tls=True) as connection:
+                connection.sendall(REQUEST + b"Content-Length: 1\r\n\r\n")
+                first = await asyncio.to_thread(connection.recv, 1 << 16)
+                connection.sendall(b"x")
+                return first, await asyncio.to_thread(connection.recv, 1 << 16)
+
+    first, second = asyncio.run(work())
+    head, _, body = first.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert (body, second) == (b"on", b"ce")
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])

@@ -119,17 +119,17 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
     epoch = service.channel.epoch
     if said.epoch != epoch:
         return _of_another_epoch(said.epoch, epoch), None
-    box = Mailbox(service.paths.spool(name))
     kept: dict[str, int] = {}
     if not service.channel.is_kept(name, said):
         public, coordinators = service.channel.key_of(name), service.channel.coordinator
+        box = Mailbox(service.paths.spool(name))
         kept = await _in_thread(lambda: box.take(said, public, coordinators, time.time()))
         service.channel.kept(name, said)
     if said.arriving is not None or said.acknowledged or said.refused:
-        await _in_thread(lambda: _note_arriving(call, said, box))
+        await _in_thread(lambda: _note_arriving(call, said))
     network = network_of(call.request.client.host if call.request.client else "")
     if service.channel.is_from_elsewhere(name, network):
-        await _in_thread(lambda: box.note_network(network))
+        await _in_thread(lambda: Mailbox(service.paths.spool(name)).note_network(network))
     if said.leaves:
         await service.write(lambda c: registry.drain(c, name))
     if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
@@ -137,10 +137,11 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
     return Answer(kept=kept, epoch=epoch), said
 
 
-def _note_arriving(call: Call, said: WorkCall, box: Mailbox) -> None:
+def _note_arriving(call: Call, said: WorkCall) -> None:
     """Keep how far inputs are that the node brings; what ended is told of no more."""
     service, name = call.service, call.caller.name
     if said.arriving is not None:
+        box = Mailbox(service.paths.spool(name))
         arriving.note(box, name, said.arriving, service.channel.coordinator, service.paths.staging)
     elif said.refused or any(one.startswith("launch-") for one in said.acknowledged):
         arriving.forget(name, service.paths.staging)
