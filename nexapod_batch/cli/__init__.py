@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _start_again_in_utf8()
         from nexapod_batch.cli import app
 
+        if whole_program:
+            gc.freeze()  # modules stay: nobody looks through them
         gc.enable()
         return app.main(arguments)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from nexapod_batch.cli.rendering.progress import PlainLines, progress
 from nexapod_batch.cli.rendering.render import note, note_new
 from nexapod_batch.cli.rendering.terminal import LogPrinter
 from nexapod_batch.coordinator.commands import reconcile, waiting
+from nexapod_batch.coordinator.garbage import collect_again
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import TryAgainError, UsageError
 from nexapod_batch.wording import one_line, pattern, sentence
@@ -54,6 +55,7 @@ def wait_for(
 
     What was `said` before is not said again.
     """
+    collect_again()  # whatever the command did before, it stays now
     try:
         ended = _driven(c, jobs, timeout, follow=follow, already_told=already_told)
     except KeyboardInterrupt:

@@ -191,7 +191,7 @@ class Looks:
             before = len(found)
             try:  # by functions in C from end to end: a loop in Python takes twice as long
                 with _standing_in(self._parent) as look:
-                    found.extend(chain.from_iterable(map(_fields_of, map(look, names))))
+                    found.fromlist(list(chain.from_iterable(map(_fields_of, map(look, names)))))
             except (OSError, ValueError, OverflowError):
                 return None
             if found[before :: len(_FIELDS)].count(self._device) != len(names):

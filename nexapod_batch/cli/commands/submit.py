@@ -112,11 +112,19 @@ def submit(arguments: tuple[str, ...], as_json: bool, **options: Value) -> int:
     keys of a descriptor win over it.
     """
     from nexapod_batch.cli.drafts.several import are_descriptors
+    from nexapod_batch.coordinator.garbage import no_collection
+
+    with no_collection(kept=True):
+        if options["command"] is None and are_descriptors(arguments):
+            return _submit_several(arguments, options, as_json=as_json)
+        return _submit_one(arguments, options, as_json=as_json)
+
+
+def _submit_one(arguments: tuple[str, ...], options: dict[str, Value], *, as_json: bool) -> int:
+    """Submit one job, or show what it would be."""
     from nexapod_batch.cli.drafts.source import read_source
     from nexapod_batch.cli.waiting import parse_wait, place_now, wait_for
 
-    if options["command"] is None and are_descriptors(arguments):
-        return _submit_several(arguments, options, as_json=as_json)
     wait = options["wait"]
     timeout = parse_wait(None if wait == FOREVER else wait)
     chosen = overrides(options, options["labels"])
@@ -282,9 +290,8 @@ def _stored(
 ) -> Submitted:
     from nexapod_batch.cli.rendering.progress import progress
     from nexapod_batch.coordinator.commands import submit as use_case
-    from nexapod_batch.coordinator.garbage import no_collection
 
-    with progress() as shown, no_collection():
+    with progress() as shown:
         folder = source.folder.absolute()
         done = use_case.submit(
             c, parsed.job, folder, scheduler, foreign=foreign, warnings=warnings, progress=shown
@@ -344,7 +351,6 @@ def _load(
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
     from nexapod_batch.config.job.descriptor import parse
     from nexapod_batch.config.settings import settings
-    from nexapod_batch.coordinator.garbage import no_collection
     from nexapod_batch.files.known_digests import KnownDigests
 
     found = settings(paths(), project=source.folder)
@@ -354,11 +360,10 @@ def _load(
     if found.site is not None:
         (variables if found.origin["site"] == "NEXAPOD_SITE" else defaults)["schedule.sites"] = found.site
     variables = {key: value for key, value in variables.items() if not _set_too(key, sets)}
-    with no_collection():
-        return parse(
-            source.text, source.folder, name=source.name, sets=sets, overrides={**variables, **given},
-            defaults=defaults, outside=outside, jobs=jobs, known=KnownDigests(paths().digests, source.folder),
-        )  # fmt: skip
+    return parse(
+        source.text, source.folder, name=source.name, sets=sets, overrides={**variables, **given},
+        defaults=defaults, outside=outside, jobs=jobs, known=KnownDigests(paths().digests, source.folder),
+    )  # fmt: skip
 
 
 def _set_too(key: str, sets: Sequence[str]) -> bool:
