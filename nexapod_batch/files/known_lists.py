@@ -40,7 +40,7 @@ class KnownList(NamedTuple):
 
     runs: list[Run]
     states: bytes  # SHA-256 of what `Looks.states` said of all of them
-    made: bytes
+    made: bytes | memoryview
 
     def is_unchanged(self, looks: Looks) -> bool:
         """Say whether every file is still what it was."""
@@ -82,6 +82,6 @@ def read(path: Path) -> KnownList | None:
         return None
     with suppress(OSError):
         os.utime(path)  # those that are used stay
-    lines = data[start : start + names].decode("ascii", "replace").split("\n")
+    lines = str(whole[start : start + names], "ascii", "replace").split("\n")
     runs: list[Run] = [(parent, last.split(" ")) for parent, _, last in (line.partition(" ") for line in lines)]
-    return KnownList(runs, states, data[start + names : -_DIGEST])
+    return KnownList(runs, states, body[start + names :])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.model.job import (
     Array,
@@ -35,13 +35,14 @@ from nexapod_batch.model.job import (
 if TYPE_CHECKING:
     from nexapod_batch.model.publication import Publication
 
-__all__ = ["canonical", "digest", "digests", "document_of", "form_of", "from_document", "to_document"]
+__all__ = ["PartedDocument", "canonical", "digest", "digests", "form_of", "from_document", "parted", "to_document"]
 
 Document = dict[str, Any]
 
 #: Digests of the forms of jobs that were looked up, by the digest of today: thousands of statements ask for one job.
 _forms: dict[str, frozenset[str]] = {}
 _FORMS_KEPT = 16
+_INPUTS_KEY, _NO_INPUTS = b'"inputs":', b"[]"
 
 
 def canonical(document: Document) -> bytes:
@@ -51,16 +52,43 @@ def canonical(document: Document) -> bytes:
     return encode(document, order="sorted")
 
 
-def document_of(job: Job) -> bytes:
-    """Return the bytes of `canonical(to_document(job))`, for a job with thousands of inputs in half the time."""
+class PartedDocument(NamedTuple):
+    """The canonical document of a job with thousands of inputs, which others may have as well."""
+
+    body: bytes  # the document with an empty list of inputs
+    at: int  # after so many bytes of it that list stands
+    inputs: bytes  # the list
+
+    @property
+    def whole(self) -> bytes:
+        """Return the bytes that the digest covers."""
+        return b"".join(self._parts())
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of the whole, which is not made for that."""
+        found = hashlib.sha256()
+        for part in self._parts():
+            found.update(part)
+        return found.hexdigest()
+
+    def _parts(self) -> tuple[bytes, bytes, bytes]:
+        return self.body[: self.at], self.inputs, self.body[self.at + len(_NO_INPUTS) :]
+
+
+def parted(job: Job) -> PartedDocument:
+    """Return `canonical(to_document(job))` in parts, for a job with thousands of inputs in half the time."""
     from itertools import starmap  # noqa: PLC0415 - no runner makes a document
 
+    from msgspec.json import encode  # noqa: PLC0415
     from msgspec.structs import replace  # noqa: PLC0415
 
     from nexapod_batch.model.input_document import InputDocument  # noqa: PLC0415
 
-    document = to_document(replace(job, inputs=()))
-    return canonical({**document, "inputs": list(starmap(InputDocument, job.inputs))})
+    body = canonical(to_document(replace(job, inputs=())))
+    # No text of a document has quotes that are not escaped, and no key before this one is of that name.
+    at = body.index(_INPUTS_KEY + _NO_INPUTS) + len(_INPUTS_KEY)
+    return PartedDocument(body, at, encode(list(starmap(InputDocument, job.inputs)), order="sorted"))
 
 
 def digest(document: bytes) -> str:

@@ -7,7 +7,7 @@ from msgspec import Struct
 __all__ = ["InputDocument"]
 
 
-class InputDocument(Struct, frozen=True, omit_defaults=True):
+class InputDocument(Struct, frozen=True, omit_defaults=True, gc=False):
     """The fields of `model.job.Input`, in their order; what says nothing is left out."""
 
     source: str

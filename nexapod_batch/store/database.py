@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "Database", "Filesystem", "Value"]
 
-SCHEMA_VERSION = 33  # the number of the last migration
+SCHEMA_VERSION = 34  # the number of the last migration
 
 # Bytes and NULL go to SQLite as they are. Without an adapter each of them is first asked in vain whether it has one,
 # which takes a twentieth of the time in which a report is stored.

@@ -94,6 +94,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(name="epochs of coordinators that took over", sql=_file("epochs.sql")),
     Migration(name="owners that are approved", sql=_file("owners.sql")),
+    Migration(name="inputs that documents share", sql=_file("input_lists.sql")),
 )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +53,24 @@ def gc_later(home: Home, seconds: int) -> int:
     with open_coordinator(Paths.of(home.path)) as c:
         c.clock = lambda: time.time() + seconds
         return retention.gc(c, dry_run=False)["inputs"]
+
+
+def test_jobs_with_the_same_many_inputs_share_their_list_and_verify(home: Home) -> None:
+    """They run, are verified by their documents, and an audit finds an input that was changed in the database."""
+    (home.folder / "data").mkdir()
+    for number in range(256):
+        (home.folder / "data" / f"{number}").write_text(f"{number}\n")
+    text = '[job]\nname = "sums"\ncommand = ["sh", "-c", "cat data/* | wc -l"]\n[[inputs]]\nsource = "data/*"\n[quorum]\ndistinct = "run"\n'
+    for _ in range(2):
+        assert home.submit(text, "--wait=50s").code == 0
+    assert (home.path / "results" / "2" / "0" / "stdout").read_text().split() == ["256"]
+    with closing(sqlite3.connect(home.path / "state.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM input_list").fetchone() == (1,)
+    assert [home.call("verify", job).code for job in "12"] == [0, 0]
+    with closing(sqlite3.connect(home.path / "state.db")) as connection:
+        connection.execute("UPDATE input_list SET body = CAST(replace(CAST(body AS TEXT), 'data/17', 'data/71') AS BLOB)")
+        connection.commit()
+    assert home.call("verify", "1").code != 0
 
 
 def test_retry_runs_what_was_submitted_and_says_what_changed(home: Home, flag: Path) -> None:

@@ -57,7 +57,7 @@ def told_by_its_list(folder: Path, text: str = EACH) -> bool:
     for file in kept:
         known = known_lists.read(file)
         assert known is not None
-        known_lists.write(file, known._replace(made=known.made.replace(b'"in0', b'"IN0')))
+        known_lists.write(file, known._replace(made=bytes(known.made).replace(b"\xa4in0", b"\xa4IN0")))
     found = submitted(folder, text)
     for file, data in kept.items():
         file.write_bytes(data)

@@ -64,7 +64,7 @@ class Pins:
             return None
         return digest, bool(found.st_mode & stat.S_IXUSR)
 
-    def recalled(self, key: str) -> bytes | None:
+    def recalled(self, key: str) -> bytes | memoryview | None:
         """Return what was made of a list of files that are all still what they were; None where that is not known."""
         known = self.known.listed(key) if self.known is not None else None
         return known.made if known is not None and known.is_unchanged(self._looks) else None

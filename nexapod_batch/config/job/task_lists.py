@@ -39,7 +39,7 @@ def recalled(pins: Pins, key: str) -> list[Input] | None:
     if made is None:
         return None
     try:
-        return msgspec.json.decode(made, type=list[Input])
+        return msgspec.msgpack.decode(made, type=list[Input])
     except msgspec.DecodeError:  # of another version
         return None
 
@@ -49,4 +49,4 @@ def remember(pins: Pins, key: str, names: Sequence[str], inputs: Sequence[Input]
     if len(inputs) < _MANY or len(inputs) != len(names):
         return
     if all(one.source == pins.path(name) for one, name in zip(inputs, names, strict=True)):
-        pins.remember(key, names, [one.sha256 for one in inputs], msgspec.json.encode(inputs))
+        pins.remember(key, names, [one.sha256 for one in inputs], msgspec.msgpack.encode(inputs))

@@ -27,7 +27,7 @@ from nexapod_batch.coordinator.placement.travel import Travel, travel_of
 from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
 from nexapod_batch.errors import QuorumImpossibleError, UsageError
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
-from nexapod_batch.model.document import digest, document_of
+from nexapod_batch.model.document import parted
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
 from nexapod_batch.planner import Need, capacity, plan
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.images.cache import Progress
+    from nexapod_batch.model.document import PartedDocument
     from nexapod_batch.model.job import Input, Job
     from nexapod_batch.model.node import Node
 
@@ -48,6 +49,8 @@ __all__ = ["Submitted", "dry_run", "submit"]
 
 #: Longer names in the folder of results are no numbers of jobs.
 _DIGITS = 16
+#: Inputs whose list is kept apart from the document: jobs may share it.
+_MANY = 256
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
@@ -89,7 +92,7 @@ def submit(
         job = images.pinned(c, job, taking, progress or images.Silent(), foreign=foreign)
         _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
     travel = travel_of(c, job, taking)
-    document = document_of(job)
+    document = parted(job)
     uuid = _uuid7(c.now(), c.random(10))
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         _hold(c, job, inputs, folder, removals)
@@ -248,8 +251,10 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *, user: str, foreign: bool) -> int:
-    pinned = digest(document)
+def _store(
+    c: Coordinator, job: Job, document: PartedDocument, uuid: str, folder: Path, *, user: str, foreign: bool
+) -> int:
+    pinned = document.digest
     number = c.store.jobs.insert(
         uuid=uuid,
         name=job.name,
@@ -264,7 +269,10 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *
         n_tasks=job.n_tasks,
     )
     job_id = _unused(c, number)
-    c.store.jobs.insert_document(job_id, document)
+    if len(job.inputs) < _MANY or job.has_open_inputs:  # then it is pinned anew, and not kept in parts
+        c.store.jobs.insert_document(job_id, document.whole)
+    else:
+        c.store.jobs.insert_parted(job_id, document)
     c.store.ledger.note_submitted(job_id, c.store.ledger.append([_event(c, job, job_id, pinned, uuid)]))
     c.store.tasks.insert(job_id, job.task_indexes(), job.quorum.replicas)
     if job.results_to:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from nexapod_batch.store.statements import Statements
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nexapod_batch.model.document import PartedDocument
     from nexapod_batch.store.database import Database
 
 __all__ = ["DependencyRow", "DocumentRow", "JobRow", "Jobs"]
@@ -114,7 +116,14 @@ class Jobs:
 
     def insert_document(self, job: int, body: bytes) -> None:
         """Keep the pinned document of a job."""
-        self._sql.run("document_insert", job=job, body=body)
+        self._sql.run("document_insert", job=job, body=body, inputs=None, inputs_at=None)
+
+    def insert_parted(self, job: int, document: PartedDocument) -> None:
+        """Keep the pinned document of a job; what another one has the same inputs shares their list with it."""
+        sha256 = hashlib.sha256(document.inputs).digest()
+        if self._sql.value(int, "input_list_known", sha256=sha256) is None:
+            self._sql.run("input_list_insert", sha256=sha256, body=document.inputs)
+        self._sql.run("document_insert", job=job, body=document.body, inputs=sha256, inputs_at=document.at)
 
     def pin(self, job: int, *, digest: str, body: bytes) -> None:
         """Keep another document of a job of which nothing was placed."""

@@ -8,10 +8,16 @@ VALUES (:uuid, :name, :user, :foreign, :digest, :folder, :priority, :held, :max_
 UPDATE job SET id = :free WHERE id = :id;
 
 -- name: document_insert
-INSERT INTO document (job_id, body) VALUES (:job, :body);
+INSERT INTO document (job_id, body, inputs, inputs_at) VALUES (:job, :body, :inputs, :inputs_at);
+
+-- name: input_list_known
+SELECT 1 AS known FROM input_list WHERE sha256 = :sha256;
+
+-- name: input_list_insert
+INSERT INTO input_list (sha256, body) VALUES (:sha256, :body);
 
 -- name: document
-SELECT body FROM document WHERE job_id = :job;
+SELECT body FROM whole_document WHERE job_id = :job;
 
 -- name: job_id_of
 SELECT id FROM job WHERE uuid = :uuid;
@@ -45,7 +51,7 @@ UPDATE job SET blocked = :reason WHERE id = :job AND blocked <> :reason;
 UPDATE job SET digest = :digest WHERE id = :job;
 
 -- name: document_pin
-UPDATE document SET body = :body WHERE job_id = :job;
+UPDATE document SET body = :body, inputs = NULL, inputs_at = NULL WHERE job_id = :job;
 
 -- name: jobs_blocked
 SELECT 1 AS n FROM job WHERE blocked <> '' AND n_waiting + n_active > 0 AND id IN (SELECT value FROM json_each(:jobs)) LIMIT 1;
@@ -83,15 +89,15 @@ SELECT sum(n_tasks) AS tasks, sum(n_waiting) AS waiting, sum(n_active) AS active
   sum(n_inconclusive) AS inconclusive, sum(n_cancelled) AS cancelled FROM job WHERE id IN (SELECT value FROM json_each(:jobs));
 
 -- name: jobs_running_documents
-SELECT job_id, body FROM document JOIN job ON job.id = job_id
+SELECT job_id, body FROM whole_document JOIN job ON job.id = job_id
 WHERE n_waiting + n_active > 0 OR job_id IN (SELECT job_id FROM launch WHERE state <> 'forgotten');
 
 -- name: jobs_open_documents
-SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;
+SELECT job_id, body FROM whole_document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;
 
 -- name: jobs_count
 SELECT count(*) AS n FROM job;
 
 -- name: jobs_ended_documents
-SELECT job_id, body FROM document JOIN job ON job.id = job_id
+SELECT job_id, body FROM whole_document JOIN job ON job.id = job_id
 WHERE n_waiting + n_active = 0 AND finished_at >= :since ORDER BY finished_at, job_id;

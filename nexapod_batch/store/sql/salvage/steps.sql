@@ -18,14 +18,15 @@ SELECT envelope FROM launch WHERE envelope IS NOT NULL;
 SELECT digest FROM job WHERE id = ?;
 
 -- name: document_insert
-INSERT OR IGNORE INTO document (job_id, body) VALUES (?, ?);
+-- A whole one, in place of one whose list of inputs may be lost.
+INSERT OR REPLACE INTO document (job_id, body) VALUES (?, ?);
 
 -- name: job_insert
 INSERT OR IGNORE INTO job (id, uuid, name, user, digest, folder, priority, created_at, n_tasks, n_waiting, n_want)
 SELECT ?1, ?2, ?3, '(lost)', ?4, '(lost)', ?5, coalesce((SELECT min(created_at) FROM replica WHERE job_id = ?1), 0), ?6, ?6, 0;
 
 -- name: documents
-SELECT j.id, j.digest, d.body FROM job j LEFT JOIN document d ON d.job_id = j.id ORDER BY j.id;
+SELECT j.id, j.digest, d.body FROM job j LEFT JOIN whole_document d ON d.job_id = j.id ORDER BY j.id;
 
 -- name: document_delete
 DELETE FROM document WHERE job_id = ?;
@@ -38,7 +39,7 @@ SELECT job_id FROM document WHERE job_id NOT IN (SELECT id FROM job);
 
 -- name: jobs_by_statement
 -- The first statement of each job is kept as it was signed: it names the job.
-SELECT d.job_id, d.body, s.payload FROM document d JOIN dictionary s ON s.job_id = d.job_id
+SELECT d.job_id, d.body, s.payload FROM whole_document d JOIN dictionary s ON s.job_id = d.job_id
 WHERE d.job_id NOT IN (SELECT id FROM job);
 
 -- name: keys_without_node
@@ -55,7 +56,7 @@ INSERT OR IGNORE INTO node_key (node_id, key_id, public_key, since)
 SELECT id, key_id, public_key, created_at FROM node WHERE id NOT IN (SELECT node_id FROM node_key WHERE until IS NULL);
 
 -- name: jobs_without_tasks
-SELECT j.id, d.body FROM job j JOIN document d ON d.job_id = j.id
+SELECT j.id, d.body FROM job j JOIN whole_document d ON d.job_id = j.id
 WHERE j.n_tasks <> (SELECT count(*) FROM task WHERE job_id = j.id);
 
 -- name: task_insert
@@ -65,7 +66,7 @@ INSERT OR IGNORE INTO task (job_id, idx, state, news, reason) VALUES (?, ?, 'act
 SELECT replica_id, packed, payload_sha256, received_at FROM report WHERE replica_id NOT IN (SELECT id FROM replica);
 
 -- name: dictionaries
-SELECT s.job_id, s.payload, d.body FROM dictionary s JOIN document d ON d.job_id = s.job_id
+SELECT s.job_id, s.payload, d.body FROM dictionary s JOIN whole_document d ON d.job_id = s.job_id
 WHERE s.job_id IN (SELECT id FROM job);
 
 -- name: delegations
