@@ -11,6 +11,7 @@ import hashlib
 import os
 import resource
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 FILES, SIZE = 20_000, 2_000
 GIB = 1 << 30
 RUNS = 3
+#: Turns of what takes less than a second.
+AGAIN = 11
 _BLOCK = 1 << 20
 #: Reads an object as obstore does it, into a file; and as `submit` does it, with its digest.
 PLAIN = """
@@ -162,13 +165,27 @@ def second_job(folder: Path) -> None:
     (folder / "with.toml").write_text(head + '[[inputs]]\nsource = "data/{task}"\ntarget = "in"\n')
     with fresh_home() as env:
 
+        spent: dict[str, list[float]] = {"with.toml": [], "without.toml": []}
+
         def submit(name: str) -> Callable[[], float]:
-            return lambda: seconds([PROGRAM, "submit", str(folder / name)], env=env)
+            def run() -> float:
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                taken = seconds([PROGRAM, "submit", str(folder / name)], env=env)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                spent[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+                return taken
+
+            return run
 
         time.sleep(4)  # what was written a moment ago is read again the next time
         first = submit("with.toml")()
-        theirs, ours = alternate(RUNS, submit("without.toml"), submit("with.toml"))
-        line(f"submit an array of {FILES:,} tasks, an input each, all unchanged", f"{ours:.2f} s", f"{theirs:.2f} s, without inputs", ours / theirs, "<= 1.3")
+        time.sleep(4)  # and a folder that grew a moment ago is listed again
+        spent["with.toml"].clear()
+        theirs, ours = alternate(AGAIN, submit("without.toml"), submit("with.toml"))
+        name = f"submit an array of {FILES:,} tasks, an input each, all unchanged"
+        line(name, f"{ours:.2f} s", f"{theirs:.2f} s, without inputs", ours / theirs, "<= 1.3")
+        work, plain = (statistics.median(spent[one]) for one in ("with.toml", "without.toml"))
+        line(f"{name}, processor time", f"{work:.2f} s", f"{plain:.2f} s, without inputs", work / plain, "<= 1.3")
         line("the first time", f"{first:.2f} s", f"{theirs:.2f} s, without inputs", first / theirs, "-")
 
 
