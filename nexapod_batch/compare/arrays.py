@@ -15,59 +15,72 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["alike"]
+__all__ = ["Alike"]
 
 _REALS = frozenset("fd")
 #: Numbers of fewer than this are not worth loading NumPy for.
 _MANY = 1_024
 #: Numbers that are looked at together: they stay in the processor's cache.
-_TOGETHER = 1 << 14
+_TOGETHER = 1 << 15
 #: Of these, those that are looked at first.
 _FEW = 64
 
 
-def alike(a: memoryview[Any], b: memoryview[Any], same: Callable[[Token, Token], bool]) -> int:
-    """Return how many numbers at the start of two arrays are the same for certain.
+class Alike:
+    """Says of two arrays after the other how many numbers at their start are the same for certain."""
 
-    The next one may be the same all the same. Only numbers of one kind are looked at: reals within tolerances, others
-    whether they are equal.
-    """
-    if a.format != b.format or len(a) < _MANY:
-        return 0
-    try:
-        import numpy as np  # noqa: PLC0415 - it takes long to load, and may be missing
-    except ImportError:
-        return 0
-    left, right = (np.frombuffer(numbers, dtype=numbers.format) for numbers in (a, b))
-    close = same if isinstance(same, Closeness) and a.format in _REALS else None
-    room = None if close is None else (np.empty(_TOGETHER), np.empty(_TOGETHER))
-    for begin in range(0, min(len(a), len(b)), _TOGETHER):
-        x, y = left[begin : begin + _TOGETHER], right[begin : begin + _TOGETHER]
-        count = min(len(x), len(y))
-        x, y = x[:count], y[:count]
-        if _are_equal(x, y):
-            continue
-        if close is None or room is None:
-            return begin + int(np.argmin(x == y))
+    def __init__(self, same: Callable[[Token, Token], bool]) -> None:
+        """Take what says whether two numbers are the same."""
+        self._same = same
+        self._room: tuple[Array, Array] | None = None  # what is made of numbers, in memory that is used again
+
+    def __call__(self, a: memoryview[Any], b: memoryview[Any]) -> int:
+        """Return how many numbers are the same; the next one may be so all the same.
+
+        Only numbers of one kind are looked at: reals within tolerances, others whether they are equal.
+        """
+        if a.format != b.format or len(a) < _MANY:
+            return 0
+        try:
+            import numpy as np  # noqa: PLC0415 - it takes long to load, and may be missing
+        except ImportError:
+            return 0
+        left, right = (np.frombuffer(numbers, dtype=numbers.format) for numbers in (a, b))
+        close = self._same if isinstance(self._same, Closeness) and a.format in _REALS else None
+        count = min(len(a), len(b))
         with np.errstate(invalid="ignore", over="ignore"):
-            near = _near(x.astype(np.float64, copy=False), y.astype(np.float64, copy=False), close, room)
-        if near is not None and not near.all():
-            return begin + int(np.argmin(near))
-    return min(len(a), len(b))
+            for begin in range(0, count, _TOGETHER):
+                end = min(begin + _TOGETHER, count)
+                x, y = left[begin:end], right[begin:end]
+                if _are_equal(x, y):
+                    continue
+                near = x == y if close is None else self._near(x, y, close)
+                if near is not None and not near.all():
+                    return begin + int(np.argmin(near))
+        return count
+
+    def _near(self, x: Array, y: Array, same: Closeness) -> Array | None:
+        """Return which pairs are close; None for all of them, found the fast way."""
+        import numpy as np  # noqa: PLC0415
+
+        x, y = (numbers.astype(np.float64, copy=False) for numbers in (x, y))
+        self._room = self._room or (np.empty(_TOGETHER), np.empty(_TOGETHER))
+        apart, bound = (each[: len(x)] for each in self._room)
+        return None if _surely_near(x, y, same, apart, bound) else _near(x, y, same)
 
 
 def _are_equal(x: Array, y: Array) -> bool:
     """Say whether two arrays have the same bytes: a few are looked at first, as most that differ do so everywhere."""
-    ones, others = x.view(f"u{x.itemsize}"), y.view(f"u{y.itemsize}")
-    return bool((ones[:_FEW] == others[:_FEW]).all() and (ones == others).all())
+    if x[:_FEW].tobytes() != y[:_FEW].tobytes():
+        return False
+    kind = f"u{x.itemsize}"
+    return bool((x.view(kind) == y.view(kind)).all())
 
 
-def _near(x: Array, y: Array, same: Closeness, room: tuple[Array, Array]) -> Array | None:
-    """Return which pairs are close; None for all of them, found the fast way."""
+def _near(x: Array, y: Array, same: Closeness) -> Array:
+    """Return which pairs are close."""
     import numpy as np  # noqa: PLC0415
 
-    if _surely_near(x, y, same, *[each[: len(x)] for each in room]):
-        return None
     bound = np.maximum(np.abs(x), np.abs(y))
     bound *= same.rtol
     bound += same.atol
@@ -88,5 +101,7 @@ def _surely_near(x: Array, y: Array, same: Closeness, apart: Array, bound: Array
     np.abs(bound, out=bound)
     if same.atol:
         bound += same.atol
-    apart -= bound
+    if (apart < bound).all():  # which is neither infinite nor no number
+        return True
+    apart -= bound  # where both are nothing
     return bool(apart.max(initial=-np.inf) <= 0)  # what is not finite leaves no number

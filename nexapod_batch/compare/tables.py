@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from nexapod_batch.compare.arrays import alike
+from nexapod_batch.compare.arrays import Alike
 from nexapod_batch.compare.blocks import Block
 from nexapod_batch.compare.formats.lines import is_position
 from nexapod_batch.compare.formats.named import shown
@@ -33,6 +33,7 @@ def first_unequal(
     Raises CompareError for a file that is no table.
     """
     reading, other = Reading(left), Reading(right)
+    alike = Alike(same)
     for a, b in aligned(reading, other):
         if isinstance(a, Block) or isinstance(b, Block):
             assert isinstance(a, Block)  # noqa: S101 - then both are, and the same
@@ -41,7 +42,7 @@ def first_unequal(
         if isinstance(a, list) and a == b:
             reading.passed(a)
             continue
-        at = _first(a, b, same)
+        at = _first(a, b, same, alike)
         reading.passed(a if at == len(a) else a[:at])
         if at < max(len(a), len(b)):
             ours, theirs = _shown(a[at : at + 1]), _shown(b[at : at + 1])
@@ -49,11 +50,11 @@ def first_unequal(
     return None
 
 
-def _first(a: Batch | Lent, b: Batch | Lent, same: Callable[[Token, Token], bool]) -> int:
+def _first(a: Batch | Lent, b: Batch | Lent, same: Callable[[Token, Token], bool], alike: Alike) -> int:
     """Return the index of the first two tokens that are not the same; where one side ends if there are none."""
     count, begin = min(len(a), len(b)), 0
     if not isinstance(a, list) and not isinstance(b, list):
-        begin = alike(_view(a), _view(b), same)
+        begin = alike(_view(a), _view(b))
     if begin == count:
         return count
     for at, (one, other) in enumerate(zip(a[begin:count], b[begin:count], strict=True), begin):
@@ -92,8 +93,13 @@ def aligned(
             a = b = []
             continue
         count = min(len(a), len(b))
-        yield a[:count], b[:count]
-        a, b = a[count:], b[count:]
+        yield _part(a, 0, count), _part(b, 0, count)
+        a, b = _part(a, count, len(a)), _part(b, count, len(b))
+
+
+def _part(batch: Batch | Lent, begin: int, end: int) -> Batch | Lent:
+    """Return some tokens; of numbers that are lent, where they lie: the rest is looked at before more is asked for."""
+    return Lent(batch.view[begin:end]) if isinstance(batch, Lent) else batch[begin:end]
 
 
 def _next(blocks: Iterator[Batch | Lent | Together]) -> Batch | Lent | Together:

@@ -1,7 +1,8 @@
 """What the program sends: pairs in MessagePack, (kind, content), each behind its length in four bytes.
 
 `begun` is the first, and has the number of the process; `tokens` has a list of them; a code of `array` has the number
-of bytes of numbers, which lie in the next slot (`lending`); `refused`, `missing` and `end` are the last. `want` has the
+of bytes of numbers, which lie in the next slot (`lending`); `stored` has the code, the place and the bytes of numbers
+that lie in the file itself (`stored`); `refused`, `missing` and `end` are the last. `want` has the
 name of a file of a store, or "" for what there is; it is answered by eight bytes with a length and so many bytes, or by
 the largest length where there is no such file.
 """
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.numbers import Batch
 
     #: Tokens, numbers as a library holds them, or such as it is still to read.
-    Sent: TypeAlias = "Batch | memoryview[Any] | Unread"
+    Sent: TypeAlias = "Batch | memoryview[Any] | Stored | Unread"
 
-__all__ = ["MOST", "NUMBERS", "Unread", "answer", "answered", "send", "send_batch"]
+__all__ = ["MOST", "NUMBERS", "Stored", "Unread", "answer", "answered", "send", "send_batch"]
 
 #: Bytes of a frame, at most.
 MOST = 256 << 20
@@ -31,6 +32,14 @@ MOST = 256 << 20
 NUMBERS = frozenset("bBhHiIqQfd")
 #: Bytes of the length of an answer, and the length that says that there is nothing.
 _ANSWER, _NOTHING = 8, (1 << 64) - 1
+
+
+class Stored(NamedTuple):
+    """Numbers in one piece of a file, which nobody needs a library for."""
+
+    code: str  # of array
+    begin: int  # byte of the file
+    size: int  # bytes
 
 
 class Unread(NamedTuple):
@@ -55,6 +64,10 @@ def send_batch(stream: BinaryIO, batch: Sent, lender: Lender) -> int:
     """Write tokens; numbers are put into slots, and are to be read while the next ones are. Return how many bytes."""
     if isinstance(batch, list):
         return send(stream, "tokens", batch)
+    if isinstance(batch, Stored):
+        send(stream, "stored", batch)
+        stream.flush()
+        return batch.size
     if isinstance(batch, Unread):
         batch.read(lender.room(batch.size, stream.flush))
         send(stream, batch.code, batch.size)

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from nexapod_batch.compare.formats.foreign.arrays import Budget, blocks, code_of, fields_of, parts_of
-from nexapod_batch.compare.formats.foreign.frames import Unread
+from nexapod_batch.compare.formats.foreign.frames import Stored, Unread
 from nexapod_batch.compare.formats.foreign.lending import SLOT
 from nexapod_batch.compare.formats.named import is_ignored, part, text
 
@@ -106,14 +106,17 @@ def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Sent]:
     yield [part(name, dataset.shape)]
     if h5py.check_ref_dtype(dataset.dtype) is not None:
         return  # addresses in this very file
-    code = code_of(dataset.dtype) if dataset.chunks is None and dataset.shape else None
-    if code is not None and dataset.dtype.itemsize * dataset.shape[-1] <= SLOT:
-        for block in blocks(dataset, None, SLOT):
-            yield _unread(dataset, block, code)
-        return
     if not fields_of(dataset.dtype):
-        for block in blocks(dataset, dataset.chunks):
-            yield from parts_of(name, np.asarray(dataset[block]))
+        code = code_of(dataset.dtype) if dataset.shape and dataset.nbytes else None
+        if code is not None and (begin := _place(dataset)) is not None:
+            yield Stored(code, begin, dataset.nbytes)
+            return
+        for block in blocks(dataset, dataset.chunks, SLOT // 2 if dataset.chunks else SLOT):
+            unread = None if code is None else _unread(dataset, block, code)
+            if unread is not None and unread.size <= SLOT:
+                yield unread
+            else:
+                yield from parts_of(name, np.asarray(dataset[block]))
         return
     for field in fields_of(dataset.dtype):
         yield [part(f"{name}.{field}", dataset.shape)]
@@ -121,8 +124,16 @@ def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Sent]:
             yield from parts_of(f"{name}.{field}", np.asarray(dataset[block][field]))
 
 
+def _place(dataset: h5py.Dataset) -> int | None:
+    """Return where in the file the numbers of a dataset begin, if they lie there as they are read."""
+    found = dataset.id
+    if found.get_create_plist().get_layout() != h5py.h5d.CONTIGUOUS or found.get_storage_size() != dataset.nbytes:
+        return None  # chunks, values among what describes them, or values that were never written
+    return found.get_offset() if found.get_type().equal(h5py.h5t.py_create(dataset.dtype)) else None
+
+
 def _unread(dataset: h5py.Dataset, block: tuple[slice | int, ...], code: str) -> Unread:
-    """Return the numbers of a block of what is no chunk, which are read where they are wanted."""
+    """Return the numbers of a block, which are read where they are wanted."""
     begin = [each.start if isinstance(each, slice) else each for each in block]
     count = [each.stop - each.start if isinstance(each, slice) else 1 for each in block]
     begin += [0] * (len(dataset.shape) - len(begin))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SLOT", "Borrower", "Lender"]
 
-#: Bytes of a slot: what is made of one stays in the processor's cache. Slots: more mean fewer turns of two processes.
-SLOT, _SLOTS = 1 << 19, 8
+#: Bytes of a slot: the more, the fewer calls of a library and turns of two processes. Slots: both work at once.
+SLOT, _SLOTS = 4 << 20, 4
 
 
 class Borrower:

@@ -6,6 +6,7 @@ pipe that came with it (see `frames`). This one never opens a file, so that no f
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -36,8 +37,11 @@ _STDIN, _STDOUT = 0, 1
 def main(argv: list[str]) -> NoReturn:
     """Have files read until nobody can ask any more."""
     (kind,) = argv
+    gc.disable()
     with suppress(Exception):  # each reading tries once more, and says what it was
         import_module(_module(kind))
+    gc.freeze()  # what was imported stays, and is never looked through
+    gc.enable()
     channel = socket.socket(fileno=os.dup(_STDIN))
     readers: dict[int, int] = {}
     while (asked := received(channel)) is not None:

@@ -13,6 +13,7 @@ import msgspec
 from nexapod_batch.compare.formats.foreign.asking import Bounds
 from nexapod_batch.compare.formats.foreign.frames import MOST, NUMBERS, answer
 from nexapod_batch.compare.formats.foreign.programs import read_by
+from nexapod_batch.compare.formats.foreign.stored import numbers_at
 from nexapod_batch.compare.formats.named import Parts, Rows
 from nexapod_batch.compare.unpacking import missing_reader
 
@@ -59,6 +60,7 @@ class _Sender(NamedTuple):
     stream: IO[bytes]
     borrower: Borrower
     seconds: int  # of processor time that it has
+    file: IO[bytes] | None = None  # what it reads
     answers: IO[bytes] | None = None  # where it gets what it wants of a store
 
 
@@ -66,7 +68,7 @@ def _of_file(source: Source, kind: str, seconds: int, stack: ExitStack) -> _Send
     how, ignored = "rows" if source.rule.unordered else "batches", sorted(source.rule.ignore)
     file = stack.enter_context(source.file())
     bounds = Bounds(seconds, os.fstat(file.fileno()).st_size)
-    return _Sender(*stack.enter_context(read_by(kind, how, ignored, file, bounds)), seconds)
+    return _Sender(*stack.enter_context(read_by(kind, how, ignored, file, bounds)), seconds, file)
 
 
 def _of_store(source: Source, kind: str, seconds: int, stack: ExitStack) -> _Sender:
@@ -75,7 +77,7 @@ def _of_store(source: Source, kind: str, seconds: int, stack: ExitStack) -> _Sen
     bounds = Bounds(seconds, source.store.size if source.store else 0)
     with open(asked, "rb") as theirs:  # which nobody else may hold when the program is gone
         reading = read_by(kind, "folder", sorted(source.rule.ignore), theirs, bounds)
-        return _Sender(*stack.enter_context(reading), seconds, answers)
+        return _Sender(*stack.enter_context(reading), seconds, answers=answers)
 
 
 class _Received:
@@ -103,8 +105,7 @@ class _Received:
                 self._process = content
             elif kind == "want":
                 self._answer(str(content))
-            elif kind in NUMBERS and isinstance(content, int):
-                self._source.budget.came_out(content)
+            elif kind in NUMBERS or kind == "stored":
                 yield from self._numbers(kind, content)
             elif kind == "tokens" and isinstance(content, list):
                 self._source.budget.came_out(size)
@@ -119,12 +120,25 @@ class _Received:
         fields = stat.rpartition(b") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    def _numbers(self, kind: str, size: int) -> Iterator[Lent]:
-        """Yield the numbers that a frame tells of."""
+    def _numbers(self, kind: str, content: object) -> Iterator[Lent]:
+        """Yield the numbers that a frame tells of: those of a slot, or of the file itself."""
         try:
-            yield from self._sender.borrower.borrowed(kind, size)
-        except ValueError:
+            if kind == "stored":
+                found = self._stored(*msgspec.convert(content, tuple[str, int, int]))
+            else:
+                found = self._sender.borrower.borrowed(kind, msgspec.convert(content, int))
+            for numbers in found:
+                self._source.budget.came_out(numbers.view.nbytes)
+                yield numbers
+        except (ValueError, msgspec.ValidationError):
             self._taken_over()
+
+    def _stored(self, code: str, begin: int, size: int) -> Iterator[Lent]:
+        """Return the numbers at a place; ValueError where there is none."""
+        file = self._sender.file
+        if file is None or code not in NUMBERS:
+            raise ValueError("no numbers of a file")
+        return numbers_at(file.fileno(), code, begin, size)
 
     def _answer(self, name: str) -> None:
         """Send a file of a store, or how many bytes it has and the names of its files."""
