@@ -280,22 +280,15 @@ def _owned(source: Source) -> tuple[str, ...]:
 
 
 def _stored(
-    c: Coordinator,
-    parsed: Parsed,
-    source: Source,
-    scheduler: dict[str, str],
-    *,
-    foreign: bool,
-    warnings: tuple[str, ...],
-) -> Submitted:
+    c: Coordinator, parsed: Parsed, source: Source, scheduler: dict[str, str], *,
+    foreign: bool, warnings: tuple[str, ...],
+) -> Submitted:  # fmt: skip
     from nexapod_batch.cli.rendering.progress import progress
     from nexapod_batch.coordinator.commands import submit as use_case
 
     with progress() as shown:
         folder = source.folder.absolute()
-        done = use_case.submit(
-            c, parsed.job, folder, scheduler, foreign=foreign, warnings=warnings, progress=shown
-        )
+        done = use_case.submit(c, parsed.job, folder, scheduler, foreign=foreign, warnings=warnings, progress=shown)
     if parsed.known is not None:
         parsed.known.save()
     return done
