@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Si
 
 def call(server: Running, signer: Signer, **changes: Any) -> tuple[int, dict[str, Any]]:
     """Send what a node sends, where some of it is otherwise than it was signed; return status and problem."""
-    body = json.dumps({"poll": os.urandom(16).hex()}).encode()
+    body = json.dumps({"poll": os.urandom(16).hex(), "more": changes.get("more", "")}).encode()
     authority = f"127.0.0.1:{server.port}"
     signed = {"method": "POST", "authority": authority, "target": "/v1/work", "created": int(time.time()), **changes}
     headers = signatures.headers(
@@ -264,3 +265,13 @@ def test_bodies_that_no_agent_sends(node: tuple[Running, Signer], body: bytes, w
     answer = server.ask("POST", "/v1/work", token="", body=body, **{name.replace("-", "_"): value for name, value in signed.items()}, content_type="application/json")
     assert answer.status == wanted
     assert call(server, signer)[0] == 200
+
+
+def test_a_node_that_says_very_much_waits_for_its_turn(node: tuple[Running, Signer]) -> None:
+    """It cannot keep the server reading: what it says counts by its size, and after a while it is heard again."""
+    server, signer = node
+    with ThreadPoolExecutor(8) as crowd:
+        found = list(crowd.map(lambda _: call(server, signer, more="x" * 4_000_000), range(64)))
+    assert {status for status, _ in found} == {200, 429}
+    assert {answer["detail"] for status, answer in found if status == 429} == {"too many requests with this key"}
+    answered(server, signer, 200)

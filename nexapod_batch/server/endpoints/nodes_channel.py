@@ -37,6 +37,8 @@ LONGEST_S = 50.0
 #: What a registration costs of what an address may ask.
 _REGISTRATION = 20.0
 _MAX_REGISTRATION = 512 << 10
+#: Bytes of what a node says that cost it as much as a request: reading them takes about 4 ms at most.
+_CHARGED = 64 << 10
 
 
 async def register(call: Call) -> Joined:
@@ -109,6 +111,9 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
     """Take in what a node says; return an answer without messages, and what it said; None where that is not heard."""
     node_sign_in.check_body(call.request, call.body)
     service, name = call.service, call.caller.name
+    if len(call.body) > _CHARGED:
+        key = signatures.parse(call.request.headers).key_id
+        service.channel.by_key.fine(key, len(call.body) / _CHARGED)
     try:
         said = _spoken(call, WorkCall)
     except UsageError as error:
