@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import DecodeError, Struct
 from msgspec import json as msgjson
+from msgspec.structs import replace
 
 from nexapod_batch.agent.client import RefusedError
 from nexapod_batch.errors import TryAgainError
@@ -46,7 +47,9 @@ class _Kept(Struct, frozen=True, kw_only=True):
     """What a node remembers of its leader."""
 
     epoch: int = FIRST_EPOCH
+    since: int = 0  # when it began, ms since 1970: two copies may each have begun one of this number
     told: int = FIRST_EPOCH  # the epoch whose leader was told of everything that the node holds
+    told_since: int = 0
     url: str = ""
 
 
@@ -72,9 +75,14 @@ class Leader:
         return self._kept.epoch
 
     @property
-    def told(self) -> int:
-        """The epoch whose leader knows everything that the node holds."""
-        return self._kept.told
+    def leads(self) -> tuple[int, int]:
+        """The newest epoch that the node knows of, and when it began."""
+        return self._kept.epoch, self._kept.since
+
+    @property
+    def told(self) -> tuple[int, int]:
+        """The epoch whose leader knows everything that the node holds, and when it began."""
+        return self._kept.told, self._kept.told_since
 
     @property
     def several(self) -> bool:
@@ -95,24 +103,24 @@ class Leader:
             self._servers = tuple(servers)
             self._index = self._servers.index(now) if now in self._servers else 0
 
-    def heard(self, server: Server, epoch: int) -> None:
-        """Note that a coordinator answered, in its epoch.
+    def heard(self, server: Server, epoch: int, since: int) -> None:
+        """Note that a coordinator answered, in its epoch, which began then (ms since 1970; 0: nobody took over).
 
         Raises:
             FencedError: The epoch is over, or a new one began: what was sent was not taken.
 
         """
         with self._lock:
-            if epoch < self._kept.epoch:
+            if (epoch, since) < self.leads:
                 self._next(server)
                 raise FencedError(
                     f"{server.url} leads no more: a stand-in took over", got=f"epoch {epoch}",
                     wanted=f"epoch {self._kept.epoch}",
                 )  # fmt: skip
             self._failing, self._answered = None, True
-            if epoch == self._kept.epoch:
+            if (epoch, since) == self.leads:
                 return
-            self._keep(_Kept(epoch=epoch, told=self._kept.told, url=server.url))
+            self._keep(replace(self._kept, epoch=epoch, since=since, url=server.url))
         raise FencedError(f"{server.url} leads since epoch {epoch}: everything is said again")
 
     def failed(self, server: Server, error: Exception) -> None:
@@ -127,10 +135,11 @@ class Leader:
             if not self._answered or waited >= PATIENCE_S or status in _NOT_IT:
                 self._next(server)
 
-    def everything_told(self, epoch: int) -> None:
-        """Note that the leader of an epoch knows everything that the node holds."""
+    def everything_told(self, leads: tuple[int, int]) -> None:
+        """Note that the leader of an epoch, as of `leads`, knows everything that the node holds."""
+        told, since = leads
         with self._lock:
-            self._keep(_Kept(epoch=self._kept.epoch, told=epoch, url=self._servers[self._index].url))
+            self._keep(replace(self._kept, told=told, told_since=since, url=self._servers[self._index].url))
 
     def _next(self, server: Server) -> None:
         """Turn to the next one, unless another thread did."""

@@ -75,7 +75,7 @@ class Link:
         except (NexapodError, OSError) as error:
             self.leader.failed(server, error)
             raise
-        self.leader.heard(server, answer.epoch)
+        self.leader.heard(server, answer.epoch, answer.since)
         return answer
 
     def connected(self, why: str) -> None:

@@ -50,16 +50,16 @@ class Telling:
 
     def _follow(self) -> None:
         """Follow who leads, and its ledger: it hears of all that this node holds where it may not know that."""
-        link, epoch = self._link, self._link.leader.epoch
+        link, leads = self._link, self._link.leader.leads
         link.follow_roster(self._client)
-        if link.leader.told != epoch:
-            self._start_over(epoch)
+        if link.leader.told != leads:
+            self._start_over(leads)
             link.witness.soon = True
         elif not self._holds_told:
-            self._tell_holds(epoch, self._worker.known())
+            self._tell_holds(leads[0], self._worker.known())
         self._holds_told = True
         if self._look_at_ledger():
-            self._start_over(epoch)
+            self._start_over(leads)
 
     def _send(self, paused: str, *, anyhow: bool) -> bool:
         """Send words and lines, as many calls as they take; say whether there was one."""
@@ -122,14 +122,14 @@ class Telling:
         finally:
             link.state.ledger = link.witness.seen
 
-    def _start_over(self, epoch: int) -> None:
+    def _start_over(self, leads: tuple[int, int]) -> None:
         """Say everything that this node has and had to a coordinator that took over: launches first, then the rest."""
-        retained, link = self._worker.retained, self._link
+        retained, link, epoch = self._worker.retained, self._link, leads[0]
         retained.bring_back()
         self._outgoing.start_over(retained.launches() - self._worker.known())
         self._tell_holds(epoch, retained.launches())
         link.call(self._client, link.news(epoch, holds_no_more=True))
-        link.leader.everything_told(epoch)
+        link.leader.everything_told(leads)
         link.look_for_roster()
 
     def _tell_holds(self, epoch: int, launches: Collection[str]) -> None:

@@ -188,6 +188,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     why: str = ""  # why there is nothing to do
     again_s: float = 0.0  # after so many seconds the node may call again
     epoch: int = FIRST_EPOCH  # of this coordinator
+    since: int = 0  # when that began, ms since 1970; 0: nobody ever took over
 
 
 def is_message_name(text: str) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.mesh.messages import WorkCall
     from nexapod_batch.model.node import Node
+    from nexapod_batch.store.repositories.operations import EpochRow
 
 __all__ = ["CLOCK_S", "NodeChannel"]
 
@@ -66,7 +67,7 @@ class NodeChannel:
         self._calls: dict[str, tuple[_About, float]] = {}  # by node: what it said of itself when that was kept last
         self._networks: dict[str, tuple[str, ...]] = {}  # by node: where it called from since the server started
         self._coordinator: dict[str, bytes] = {}
-        self.epoch = FIRST_EPOCH
+        self.epoch, self.since = FIRST_EPOCH, 0  # of the coordinator, and when it began (ms since 1970)
         self._read_at, self._reading = float("-inf"), asyncio.Lock()
         self._nonces = Nonces(2 * CLOCK_S)
         self._waiting: dict[str, tuple[Mailbox, int, asyncio.Future[bool]]] = {}  # by node: its outbox as it was
@@ -94,7 +95,8 @@ class NodeChannel:
         stamp = tuple(map(_changed_ns, self._database))
         if stamp == self._stamp:
             return
-        self._keys, self.revoked, self._coordinator, self.epoch = await self._read(_keys)
+        self._keys, self.revoked, self._coordinator, epoch = await self._read(_keys)
+        self.epoch, self.since = epoch.number, epoch.since
         self._public = {node.name: node.public_key for node in self._keys.values()}
         self._owners = {node.name: node.owner for node in self._keys.values() if node.owner_state != "approved"}
         self._stamp = stamp if time.time_ns() - max(stamp) > _ROUNDED_NS else ()
@@ -243,8 +245,8 @@ def _version(box: Mailbox) -> int:
         return -1
 
 
-def _keys(c: Coordinator) -> tuple[dict[str, Node], frozenset[str], dict[str, bytes], int]:
+def _keys(c: Coordinator) -> tuple[dict[str, Node], frozenset[str], dict[str, bytes], EpochRow]:
     joined = {node.key_id: node for node in c.nodes() if node.joined}
     revoked = frozenset(key for key, node in joined.items() if not node.active and keys.is_revoked(c, node))
     nodes = {key: node for key, node in joined.items() if key not in revoked}
-    return nodes, revoked, own_key.not_revoked(c.store, c.signer), c.store.operations.epoch().number
+    return nodes, revoked, own_key.not_revoked(c.store, c.signer), c.store.operations.epoch()

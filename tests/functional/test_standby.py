@@ -134,3 +134,39 @@ def test_a_stand_in_goes_on_where_the_leader_died(tmp_path: Path) -> None:
     assert rows(tmp_path / "copy", "SELECT execution, voided, count(*) FROM replica GROUP BY 1, 2") == [("reported", 0, 4 * TASKS)]
     assert begun(tmp_path) == sorted(f"{job}_{task}.{number}" for job in (1, 2) for task in range(TASKS) for number in (1, 2))
     assert rows(tmp_path / "copy", "SELECT number FROM epoch") == [(2,)]
+
+
+@pytest.mark.slow
+def test_what_is_put_back_twice_loses_nothing(tmp_path: Path) -> None:
+    """Each time an epoch begins that nodes have not heard of: they bring what only the lost database had, once more."""
+    (tmp_path / "job.toml").write_text(ARRAY)
+    home, copy = tmp_path / "c", tmp_path / "copy.db"
+
+    def reports() -> set[bytes]:
+        return {bytes(digest) for (digest,) in rows(home, "SELECT payload_sha256 FROM report")}
+
+    def all_ended() -> bool:
+        return rows(home, "SELECT n_accepted FROM job") == [(TASKS,)]
+
+    with reserved_port() as port, ExitStack() as stack:
+        with running(home, "--port", str(port)) as server:
+            for name in ("one", "two"):
+                joined(server, tmp_path / name, "--name", name, "--owner", name)
+            server.command("submit", str(tmp_path / "job.toml"))
+            until("it to be placed", lambda: rows(home, "SELECT 1 FROM launch"))
+            with closing(sqlite3.connect(home / "state.db")) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+            for name in ("one", "two"):
+                stack.enter_context(working(tmp_path / name))
+            until("the job to end", all_ended)
+            before = reports()
+        for _ in range(2):
+            for path in home.glob("state.db*"):
+                path.unlink()
+            shutil.copy(copy, home / "state.db")
+            (home / "state.db").chmod(0o600)
+            with running(home, "--standby", "--port", str(port), init=False) as server:
+                until("every report to be there again", lambda: before - reports() == set(), 120)
+                until("the job to end", all_ended)
+                server.command("verify", "1")
+    assert rows(home, "SELECT number FROM epoch") == [(3,)]

@@ -44,7 +44,7 @@ def test_when_a_node_turns_to_another_one(tmp_path: Path, error: Exception, afte
     """Not at once where it may only be slow, never where it lives and says no."""
     times = [0.0]
     found = leader(tmp_path, times)
-    found.heard(A, 1)
+    found.heard(A, 1, 0)
     found.failed(A, error)
     times.append(after_s)
     found.failed(found.current(), error) if found.current() == A else None
@@ -65,17 +65,30 @@ def test_one_that_never_answered_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_lower_epoch_is_never_followed_again(tmp_path: Path) -> None:
     """Also not by the next process; the new leader is told everything once."""
     found = leader(tmp_path, [0.0])
-    found.heard(A, 1)
+    found.heard(A, 1, 0)
     with pytest.raises(FencedError, match="since epoch 3"):
-        found.heard(B, 3)
-    assert (found.epoch, found.told) == (3, 1)
-    found.everything_told(3)
+        found.heard(B, 3, 500)
+    assert (found.leads, found.told) == ((3, 500), (1, 0))
+    found.everything_told((3, 500))
     again = leader(tmp_path, [0.0])
-    assert (again.epoch, again.told, again.current()) == (3, 3, A)
+    assert (again.leads, again.told, again.current()) == ((3, 500), (3, 500), A)
     with pytest.raises(FencedError, match="leads no more"):
-        again.heard(A, 1)
+        again.heard(A, 1, 0)
     assert again.current() == B
-    again.heard(B, 3)
+    again.heard(B, 3, 500)
+
+
+def test_two_epochs_of_one_number_are_two(tmp_path: Path) -> None:
+    """Each began from a copy that knew of no other: the later one is told everything, the earlier one is over."""
+    found = leader(tmp_path, [0.0])
+    with pytest.raises(FencedError, match="since epoch 2"):
+        found.heard(A, 2, 500)
+    found.everything_told((2, 500))
+    with pytest.raises(FencedError, match="since epoch 2"):
+        found.heard(A, 2, 700)
+    assert (found.epoch, found.told) == (2, (2, 500))
+    with pytest.raises(FencedError, match="leads no more"):
+        found.heard(A, 2, 500)
 
 
 def test_a_roster_names_who_may_lead(tmp_path: Path) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.ledger.checkpoint import head_of
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
 from nexapod_batch.ledger.note import parse
 from nexapod_batch.mesh.lease import SILENT_S
-from nexapod_batch.mesh.mailbox import Mailbox
+from nexapod_batch.mesh.mailbox import FOLLOWED, Mailbox
 from nexapod_batch.mesh.messages import FIRST_EPOCH
 from nexapod_batch.store.repositories.operations import EpochRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
@@ -27,6 +29,7 @@ __all__ = ["begin_epoch", "expect_words", "first_job_to_place", "unheard"]
 
 #: So many numbers of jobs are left for those that were accepted, and that this copy does not know.
 _JOBS_LEFT = 1_000
+_MAX_NUMBER = 32
 
 
 def begin_epoch(c: Coordinator) -> EpochRow:
@@ -38,14 +41,32 @@ def begin_epoch(c: Coordinator) -> EpochRow:
     known = {row.key for row in c.store.launches.all_open()}
     for node in c.nodes():
         if node.joined:
-            Mailbox(c.context(node).spool).withdraw_all_but(known)
+            spool = c.context(node).spool
+            Mailbox(spool).withdraw_all_but(known)
+            (spool / FOLLOWED).unlink(missing_ok=True)
     size, root = _last_head(c)
-    number = c.store.operations.epoch().number + 1
+    number = max(c.store.operations.epoch().number, _newest(c)) + 1
+    atomic.write(_epoch_file(c), b"%d\n" % number, mode=0o600)
     entry = c.store.ledger.append([event(Kind.TAKEN_OVER, c.now(), epoch=number, size=size, root=root)])
     first = c.store.operations.newest_job() + _JOBS_LEFT + 1
     epoch = EpochRow(number=number, since=c.now(), entry=entry, first_job=first)
     c.store.operations.begin_epoch(epoch, gap=_JOBS_LEFT)
     return epoch
+
+
+def _newest(c: Coordinator) -> int:
+    """Return the number of the newest epoch that ever began in this home; 0 where nothing can be told.
+
+    Nodes remember it. A database that was put back once more must not begin another one of the same number.
+    """
+    try:
+        return int(careful.read(_epoch_file(c), _MAX_NUMBER))
+    except (OSError, ValueError):  # none did since there is the file, or it was lost
+        return 0
+
+
+def _epoch_file(c: Coordinator) -> Path:
+    return c.paths.home / "newest-epoch"
 
 
 def _last_head(c: Coordinator) -> tuple[int, str]:

@@ -123,7 +123,7 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
     messages.check_call(said)
     epoch = service.channel.epoch
     if said.epoch != epoch:
-        return _of_another_epoch(said.epoch, epoch), None
+        return _of_another_epoch(said.epoch, epoch, service.channel.since), None
     kept: dict[str, int] = {}
     if not service.channel.is_kept(name, said):
         public, coordinators = service.channel.key_of(name), service.channel.coordinator
@@ -139,7 +139,7 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
         await service.write(lambda c: registry.drain(c, name))
     if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
         service.passes.wake()
-    return Answer(kept=kept, epoch=epoch), said
+    return Answer(kept=kept, epoch=epoch, since=service.channel.since), said
 
 
 def _note_arriving(call: Call, said: WorkCall) -> None:
@@ -152,7 +152,7 @@ def _note_arriving(call: Call, said: WorkCall) -> None:
         arriving.forget(name, service.paths.staging)
 
 
-def _of_another_epoch(theirs: int, ours: int) -> Answer:
+def _of_another_epoch(theirs: int, ours: int, since: int) -> Answer:
     """Answer a node that follows another epoch: nothing of its call is taken.
 
     Raises:
@@ -164,7 +164,7 @@ def _of_another_epoch(theirs: int, ours: int) -> Answer:
             problems.CONFLICT, "a stand-in has taken over: this coordinator leads no more", got=f"epoch {ours}",
             wanted=f"epoch {theirs}", hint="stop this server; docs/how-to/coordinator-failure.md says how to go on",
         )  # fmt: skip
-    return Answer(epoch=ours)
+    return Answer(epoch=ours, since=since)
 
 
 async def _messages(call: Call, name: str, seconds: float, busy: Sequence[str]) -> tuple[Message, ...]:
