@@ -10,7 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["NO_MEMORY", "main"]
+
+#: Said without an import, for which there is no memory either.
+NO_MEMORY = (
+    b"nexapod-batch: there is no more memory\n  -> end other programs, or raise the limit: ulimit -v, ulimit -d\n"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,15 +34,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from nexapod_batch.cli import app
 
         if whole_program:
+            sys.unraisablehook = _unraisable
             gc.freeze()  # modules stay: nobody looks through them
         gc.enable()
         return app.main(arguments)
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells report it
+    except (MemoryError, SystemError):  # while a message was made, or before one could be
+        os.write(2, NO_MEMORY)
+        return 75
     finally:
         gc.enable()
         if whole_program:
             gc.freeze()  # the interpreter ends now: to look once more for garbage would take a tenth of `show`
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    """Tell of what goes wrong while objects are taken down, unless that is want of memory: it is told once."""
+    if not isinstance(found.exc_value, MemoryError):
+        sys.__unraisablehook__(found)
 
 
 def _start_again_in_utf8() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch import __version__
-from nexapod_batch.cli import command_table
+from nexapod_batch.cli import NO_MEMORY, command_table
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import umask
 
@@ -33,9 +33,6 @@ EX_SOFTWARE = 70
 EX_CONFIG = 78
 #: 128 + SIGINT, as shells report it.
 INTERRUPTED = 130
-_NO_MEMORY = (
-    b"nexapod-batch: there is no more memory\n  -> end other programs, or raise the limit: ulimit -v, ulimit -d\n"
-)
 #: What helps against faults of the system that are no fault of what was asked for.
 _ROOM = "\n  -> make room, then run the same command again"
 _HINTS = {
@@ -217,28 +214,48 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, BaseException | None]:
         return _misused(error), error
     except click.Abort:
         return INTERRUPTED, None
-    except NexapodError as error:
-        return _fail(str(error), error.exit_code), error
-    except OSError as error:
-        return _os_fault(error), error
     except Exception as error:  # a person at a terminal is not helped by a traceback
-        if os.environ.get("NEXAPOD_DEBUG"):
+        if os.environ.get("NEXAPOD_DEBUG") and not isinstance(error, (NexapodError, OSError)):
             raise
-        if _is_out_of_memory(error):
-            os.write(2, _NO_MEMORY)  # nothing more can be imported to say it
-            return 75, None
-        if isinstance(error, ModuleNotFoundError) and (said := _missing_package(error)):
-            return _fail(said, EX_CONFIG), error
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        text = f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where"
-        return _fail(text, EX_SOFTWARE), error
+        return _failed(error)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Say whether there is no more memory, also for a library that could not be loaded for that."""
-    if isinstance(error, ImportError):
-        return "failed to map segment" in str(error) or "cannot allocate memory" in str(error).lower()
+def _failed(error: Exception) -> tuple[int, BaseException | None]:
+    """Say why a command failed; return its exit code, and the error where there is more to be said of it."""
+    if _is_out_of_memory(error):
+        os.write(2, NO_MEMORY)  # nothing more can be imported to say it
+        return 75, None
+    if isinstance(error, NexapodError):
+        return _fail(str(error), error.exit_code), error
+    if isinstance(error, OSError):
+        return _os_fault(error), error
+    if isinstance(error, ModuleNotFoundError) and (said := _missing_package(error)):
+        return _fail(said, EX_CONFIG), error
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where"
+    return _fail(text, EX_SOFTWARE), error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Say whether there is no more memory, also for a library that could not be loaded for that, or for a plug-in."""
+    if isinstance(error, NexapodError):
+        return error.__cause__ is not None and _is_out_of_memory(error.__cause__)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, ModuleNotFoundError):
+        return False
+    if isinstance(error, ImportError) and ("failed to map segment" in str(error) or "allocate memory" in str(error)):
+        return True
+    if isinstance(error, (ImportError, SystemError)):  # C code that found no memory, and did not say so
+        return _is_memory_limited()
     return isinstance(error, MemoryError)
+
+
+def _is_memory_limited() -> bool:
+    """Say whether this process may have only so much memory; without an import, for which there may be none."""
+    with suppress(OSError), open("/proc/self/limits", encoding="ascii") as limits:
+        return any(line.startswith(("Max data", "Max address")) and line.split()[3] != "unlimited" for line in limits)
+    return False
 
 
 def _missing_package(error: ModuleNotFoundError) -> str:

@@ -78,12 +78,13 @@ def test_a_limit_of_the_size_of_files_is_told(tmp_path: Path, blocks: int) -> No
         assert f"cannot be written: got a limit of {blocks * 1024} bytes for each file\n  -> raise it (ulimit -f unlimited)" in done.err
 
 
-def test_too_little_memory_is_told(tmp_path: Path) -> None:
-    """Even where nothing more can be imported."""
+@pytest.mark.parametrize("kib", range(14_000, 25_000, 1_000))
+def test_too_little_memory_is_told(tmp_path: Path, kib: int) -> None:
+    """Wherever it ends: while modules are loaded, keys are made, plug-ins are looked for, or that is to be told."""
     home = PlainHome(tmp_path)
-    done = home.call("submit", home.descriptor(TRUE), before=limited("ulimit -d 20000"))
+    done = home.call("submit", home.descriptor(TRUE), before=limited(f"ulimit -d {kib}"))
     assert done.code == 75
-    assert done.err.startswith("nexapod-batch: there is no more memory\n  -> ")
+    assert "nexapod-batch: there is no more memory\n  -> " in done.err
 
 
 def crowded(house: House, processes: int) -> tuple[str, ...]:
