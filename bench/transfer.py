@@ -47,7 +47,10 @@ url, pin, seed, folder, name, act = sys.argv[1:]
 client = Client(url, pin, Signer.from_seed(bytes.fromhex(seed)))
 client.ask("HEAD", "/v1/blobs/" + "0" * 64)
 before, begun = peak(), time.perf_counter()
-(transfer.send if act == "send" else transfer.download)(client, Path(folder), name)
+if act == "send":
+    transfer.send(client, Path(folder), name)
+else:
+    transfer.download(client, Path(folder), name, lambda: None)
 print(json.dumps([time.perf_counter() - begun, peak() - before]))
 """
 
