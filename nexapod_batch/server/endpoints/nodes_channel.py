@@ -99,16 +99,19 @@ def _lets_in(c: Coordinator, token: str) -> str:
 
 async def work(call: Call) -> Answer:
     """Take in what a node says; hand out what waits for it, or wait for that; UsageError for another protocol."""
-    answer, said = await _taken(call)
-    if said is None or said.wait_s <= 0:
+    answer, seconds, busy = await _taken(call)
+    if seconds <= 0:
         return answer
     call.let_go()
-    found = await _messages(call, call.caller.name, min(said.wait_s, LONGEST_S), said.busy)
+    found = await _messages(call, call.caller.name, min(seconds, LONGEST_S), busy)
     return msgspec.structs.replace(answer, messages=found, why="" if found else _why(call))
 
 
-async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
-    """Take in what a node says; return an answer without messages, and what it said; None where that is not heard."""
+async def _taken(call: Call) -> tuple[Answer, float, tuple[str, ...]]:
+    """Take in what a node says; return an answer without messages, and for how many seconds it waits for which not.
+
+    Nothing more of what it said is kept while it waits: thousands do.
+    """
     node_sign_in.check_body(call.request, call.body)
     service, name = call.service, call.caller.name
     if len(call.body) > _CHARGED:
@@ -123,7 +126,7 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
     messages.check_call(said)
     epoch = service.channel.epoch
     if said.epoch != epoch:
-        return _of_another_epoch(said.epoch, epoch, service.channel.since), None
+        return _of_another_epoch(said.epoch, epoch, service.channel.since), 0.0, ()
     kept: dict[str, int] = {}
     if not service.channel.is_kept(name, said):
         public, coordinators = service.channel.key_of(name), service.channel.coordinator
@@ -139,7 +142,7 @@ async def _taken(call: Call) -> tuple[Answer, WorkCall | None]:
         await service.write(lambda c: registry.drain(c, name))
     if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
         service.passes.wake()
-    return Answer(kept=kept, epoch=epoch, since=service.channel.since), said
+    return Answer(kept=kept, epoch=epoch, since=service.channel.since), said.wait_s, said.busy
 
 
 def _note_arriving(call: Call, said: WorkCall) -> None:
