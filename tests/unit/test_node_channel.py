@@ -13,6 +13,7 @@ from nexapod_batch.mesh.messages import Held, Lines, LogPiece, Message, Said, Wo
 from nexapod_batch.server import node_channel
 from nexapod_batch.server.node_channel import NodeChannel
 from nexapod_batch.server.scope_names import LEFT
+from nexapod_batch.store.repositories.operations import EpochRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def channel(tmp_path: Path) -> tuple[NodeChannel, list[int]]:
 
     async def read(_: object) -> Any:
         asked.append(1)
-        return {}, frozenset(), {}, 1
+        return {}, frozenset(), {}, EpochRow(number=1, since=0, entry=0, first_job=0)
 
     return NodeChannel(tmp_path, read), asked
 
