@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import structs
 
-from nexapod_batch.agent import input_cache, room
+from nexapod_batch.agent import input_cache
 from nexapod_batch.agent.link import LEAST_S, text_of
-from nexapod_batch.errors import NexapodError, VerificationError
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.mesh.blobs import Upload
 from nexapod_batch.mesh.messages import Arriving, WorkCall
 from nexapod_batch.spool import cancellations
@@ -117,7 +117,7 @@ class Bringing:
 
     def _is_settled(self, client: Client, taken: Taken) -> bool:
         """Bring inputs and give a launch to the worker, or tell why it is not run here; False where that may pass."""
-        launch, state = taken.bundle.launch, self._link.state
+        launch = taken.bundle.launch
         digests = self._worker.to_bring(taken.opened)
         try:
             self._link.aim(client)
@@ -128,14 +128,10 @@ class Bringing:
         except _StoppedError:
             self._refuse(client, launch, self._stopped.get(launch, ""))
         except (NexapodError, OSError) as error:
-            state.trouble = text_of(error)
-            if not room.is_refusal(error):
+            why = self._link.declines(error)
+            if not why:
                 return False
-            state.refused += isinstance(error, VerificationError)
-            state.declined = text_of(error)
-            self._refuse(client, launch, state.declined)
-        else:
-            state.taken, state.declined = state.taken + 1, ""
+            self._refuse(client, launch, why)
         return True
 
     def _look(self, client: Client, began: Arriving, digests: Sequence[str]) -> None:
@@ -167,6 +163,8 @@ class Bringing:
             for text in self._cancels.get(launch, ()):
                 self._worker.cancel(text)
             self._drop(launch)
+            state = self._link.state
+            state.taken, state.declined = state.taken + 1, ""
 
     def _refuse(self, client: Client, launch: str, why: str) -> None:
         """Tell that a launch is never run here; where that is not heard, it comes again."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import json as msgjson
 
-from nexapod_batch.agent import following
+from nexapod_batch.agent import following, room
 from nexapod_batch.agent.client import Client, RefusedError
 from nexapod_batch.agent.leader import Leader, Server
 from nexapod_batch.agent.state import State
@@ -93,6 +93,16 @@ class Link:
         asked = error.retry_after if isinstance(error, RefusedError) else 0.0
         most_s = _SEVERAL_S if self.leader.several else _MOST_S
         return max(asked, min(most_s, max(LEAST_S, 2 * before_s)))
+
+    def declines(self, error: Exception) -> str:
+        """Note what went wrong with a launch; return why it is never run here, "" where that may pass."""
+        state = self.state
+        state.trouble = text_of(error)
+        if not room.is_refusal(error):
+            return ""
+        state.refused += isinstance(error, VerificationError)
+        state.declined = text_of(error)
+        return state.declined
 
     def look_for_roster(self) -> None:
         """Have `follow_roster` look at its next call."""

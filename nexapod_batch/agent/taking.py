@@ -10,7 +10,6 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.agent import room
 from nexapod_batch.agent.bringing import Taken
 from nexapod_batch.agent.link import LEAST_S, text_of
 from nexapod_batch.errors import NexapodError, VerificationError
@@ -85,21 +84,19 @@ class Taking:
     def _take(self, client: Client, answer: Answer) -> _Became:
         """Act on messages; return what became of them."""
         acknowledged, signed, refused = [], dict[str, str](), dict[str, str]()
-        state = self._link.state
         for message in answer.messages:
             try:
                 signature = self._act(client, message)
             except (NexapodError, OSError) as error:
-                state.trouble = text_of(error)
-                if message.bundle is not None and room.is_refusal(error):
-                    state.refused += isinstance(error, VerificationError)
-                    refused[message.bundle.launch] = state.declined = text_of(error)
+                if message.bundle is None:
+                    self._link.state.trouble = text_of(error)
+                elif why := self._link.declines(error):
+                    refused[message.bundle.launch] = why
                 continue
             if message.bundle is not None:
                 if not signature:  # it waits for its inputs
                     continue
                 signed[message.bundle.launch] = signature
-                state.taken, state.declined = state.taken + 1, ""
             acknowledged.append(message.name)
         return _Became(tuple(acknowledged), signed, refused)
 

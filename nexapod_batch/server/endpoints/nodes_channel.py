@@ -114,9 +114,7 @@ async def _taken(call: Call) -> tuple[Answer, float, tuple[str, ...]]:
     """
     node_sign_in.check_body(call.request, call.body)
     service, name = call.service, call.caller.name
-    if len(call.body) > _CHARGED:
-        key = signatures.parse(call.request.headers).key_id
-        service.channel.by_key.fine(key, len(call.body) / _CHARGED)
+    _charge(call)
     try:
         said = _spoken(call, WorkCall)
     except UsageError as error:
@@ -143,6 +141,13 @@ async def _taken(call: Call) -> tuple[Answer, float, tuple[str, ...]]:
     if said.lines or said.launches or said.brought or said.holds or said.holds_no_more:
         service.passes.wake()
     return Answer(kept=kept, epoch=epoch, since=service.channel.since), said.wait_s, said.busy
+
+
+def _charge(call: Call) -> None:
+    """Let what a node says count by its size in how often it may call."""
+    if len(call.body) > _CHARGED:
+        key = signatures.parse(call.request.headers).key_id
+        call.service.channel.by_key.fine(key, len(call.body) / _CHARGED)
 
 
 def _note_arriving(call: Call, said: WorkCall) -> None:
